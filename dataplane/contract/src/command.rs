@@ -105,8 +105,12 @@ pub struct TerminationSpec {
     pub resume_ssrc: u32,
     /// DSCP of what is sent to the party, 0 to 63 (RFC 2474).
     pub dscp: u8,
+    /// Control's mark: the leg of the call (0 the caller). The engine gives it back in the counters.
+    pub leg: u8,
+    /// Control's mark: the media line of the session description, from 0. Given back likewise.
+    pub stream: u8,
     /// Zero.
-    pub reserved: [u8; 3],
+    pub reserved: u8,
 }
 
 /// A directed edge to a termination of the same worker.

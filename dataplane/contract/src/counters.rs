@@ -27,6 +27,12 @@ pub struct TerminationCounters {
     pub alive: u32,
     /// Its context.
     pub context: ContextId,
+    /// `TerminationSpec::leg`, as control gave it.
+    pub leg: u8,
+    /// `TerminationSpec::stream`, as control gave it.
+    pub stream: u8,
+    /// Zero.
+    pub reserved: [u8; 6],
     /// When published, engine clock, ns.
     pub published_ns: u64,
     /// What it sends to us.
