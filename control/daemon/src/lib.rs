@@ -1,0 +1,12 @@
+//! The control daemon of Tandem: sockets, calls, policy, store, API, command line.
+//!
+//! The signalling thread owns calls and registrations and never waits for a disk; the store, the
+//! journal and the API have threads of their own and meet it in [`snapshot`], [`journal`] and
+//! [`store::users::UserList`].
+
+pub mod journal;
+pub mod link;
+pub mod media;
+pub mod record;
+pub mod snapshot;
+pub mod store;

@@ -1,0 +1,1 @@
+//! Users out of CSV files and Kamailio's `subscriber` table.

@@ -1,0 +1,298 @@
+//! The embedded store: one SQLite file in WAL mode.
+//!
+//! One connection writes, one reads; each has its lock, so a long listing does not hold up the
+//! journal. Other processes (`tandem user add`) may write at the same time.
+
+use super::users::User;
+use super::{
+    Batch, Cursor, DEFAULT_PAGE, MAX_PAGE, RecordPage, RecordQuery, RegistrationChange, Store,
+    StoreError, schema,
+};
+use crate::record::{CallRecord, Registration};
+use jiff::Timestamp;
+use rusqlite::{Connection, OptionalExtension, ToSql, params};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+/// How long a writer waits for another process.
+const BUSY: Duration = Duration::from_secs(5);
+
+/// The store in one SQLite file.
+#[derive(Debug)]
+pub struct SqliteStore {
+    path: PathBuf,
+    writer: Mutex<Connection>,
+    reader: Mutex<Connection>,
+}
+
+impl SqliteStore {
+    /// Opens the file (made if it is missing, with its folder) and brings its tables up to date.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the folder is not writable, the file is damaged, or it was written by a
+    /// newer Tandem.
+    pub fn open(path: &Path) -> Result<Self, StoreError> {
+        let folder = path.parent().unwrap_or(Path::new(""));
+        let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+        std::fs::create_dir_all(folder)
+            .map_err(|source| StoreError::Folder { path: folder.to_owned(), source })?;
+        let fail = |source| wrap(path, source);
+        let mut writer = connect(path).map_err(fail)?;
+        let found = schema::version(&writer).map_err(fail)?;
+        if found > schema::known() {
+            return Err(StoreError::TooNew {
+                path: path.to_owned(),
+                found,
+                known: schema::known(),
+            });
+        }
+        schema::migrate(&mut writer).map_err(fail)?;
+        let reader = connect(path).map_err(fail)?;
+        Ok(Self { path: path.to_owned(), writer: Mutex::new(writer), reader: Mutex::new(reader) })
+    }
+
+    fn writer(&self) -> MutexGuard<'_, Connection> {
+        // An unfinished transaction is rolled back when it is dropped.
+        self.writer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn reader(&self) -> MutexGuard<'_, Connection> {
+        self.reader.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn fail(&self, source: rusqlite::Error) -> StoreError {
+        wrap(&self.path, source)
+    }
+}
+
+fn connect(path: &Path) -> rusqlite::Result<Connection> {
+    let connection = Connection::open(path)?;
+    connection.busy_timeout(BUSY)?;
+    connection.pragma_update(None, "journal_mode", "WAL")?;
+    // The journal is what survives a power cut; the store catches up from it.
+    connection.pragma_update(None, "synchronous", "NORMAL")?;
+    connection.set_prepared_statement_cache_capacity(32);
+    Ok(connection)
+}
+
+fn wrap(path: &Path, source: rusqlite::Error) -> StoreError {
+    use rusqlite::ErrorCode;
+    let remedy = match source.sqlite_error_code() {
+        Some(ErrorCode::DiskFull) => "Free disk space in the data folder",
+        Some(ErrorCode::ReadOnly | ErrorCode::CannotOpen | ErrorCode::PermissionDenied) => {
+            "Choose another folder with --data DIR, or make it writable for this user"
+        }
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
+            "Another process holds it: end that one, or try again"
+        }
+        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
+            "The file is damaged: restore it from a copy, or move it away to begin with an empty one"
+        }
+        _ => "See whether the disk is healthy and the folder writable",
+    };
+    StoreError::Database { path: path.to_owned(), source, remedy }
+}
+
+impl Store for SqliteStore {
+    fn apply(&self, batch: &Batch) -> Result<(), StoreError> {
+        let mut writer = self.writer();
+        apply(&mut writer, batch).map_err(|error| self.fail(error))
+    }
+
+    fn records(&self, query: &RecordQuery) -> Result<RecordPage, StoreError> {
+        records(&self.reader(), query).map_err(|error| self.fail(error))
+    }
+
+    fn record(&self, id: &str) -> Result<Option<CallRecord>, StoreError> {
+        self.reader()
+            .prepare_cached("SELECT body FROM records WHERE id = ?1")
+            .and_then(|mut statement| statement.query_row([id], body_of).optional())
+            .map_err(|error| self.fail(error))
+    }
+
+    fn registrations(&self, now: Timestamp) -> Result<Vec<Registration>, StoreError> {
+        let reader = self.reader();
+        let read = || -> rusqlite::Result<Vec<Registration>> {
+            reader
+                .prepare_cached(
+                    "SELECT body FROM registrations WHERE expires_us > ?1 ORDER BY aor, contact",
+                )?
+                .query_map([now.as_microsecond()], body_of)?
+                .collect()
+        };
+        read().map_err(|error| self.fail(error))
+    }
+
+    fn put_users(&self, users: Vec<User>) -> Result<Vec<bool>, StoreError> {
+        let mut writer = self.writer();
+        put_users(&mut writer, &users).map_err(|error| self.fail(error))
+    }
+
+    fn remove_user(&self, username: &str, realm: &str) -> Result<bool, StoreError> {
+        self.writer()
+            .execute("DELETE FROM users WHERE username = ?1 AND realm = ?2", [username, realm])
+            .map(|rows| rows > 0)
+            .map_err(|error| self.fail(error))
+    }
+
+    fn users(&self) -> Result<Vec<User>, StoreError> {
+        let reader = self.reader();
+        let read = || -> rusqlite::Result<Vec<User>> {
+            reader
+                .prepare_cached(
+                    "SELECT username, realm, ha1_md5, ha1_sha256 FROM users ORDER BY realm, username",
+                )?
+                .query_map([], |row| {
+                    Ok(User {
+                        username: row.get(0)?,
+                        realm: row.get(1)?,
+                        ha1_md5: row.get(2)?,
+                        ha1_sha256: row.get(3)?,
+                    })
+                })?
+                .collect()
+        };
+        read().map_err(|error| self.fail(error))
+    }
+
+    fn users_version(&self) -> Result<i64, StoreError> {
+        self.reader()
+            .prepare_cached("SELECT value FROM versions WHERE name = 'users'")
+            .and_then(|mut statement| statement.query_row([], |row| row.get(0)))
+            .map_err(|error| self.fail(error))
+    }
+}
+
+/// Reads the JSON of the first column.
+fn body_of<T: serde::de::DeserializeOwned>(row: &rusqlite::Row<'_>) -> rusqlite::Result<T> {
+    let body = row.get_ref(0)?.as_bytes()?;
+    serde_json::from_slice(body).map_err(|error| {
+        rusqlite::Error::FromSqlConversionFailure(0, rusqlite::types::Type::Text, Box::new(error))
+    })
+}
+
+/// JSON of a record. These types have no map with keys that are not strings, so it does not fail.
+fn json(value: &impl serde::Serialize) -> rusqlite::Result<String> {
+    serde_json::to_string(value)
+        .map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))
+}
+
+/// User part of an address of record, lower case: `alice` of `sip:alice@tandem`.
+fn user_part(aor: &str) -> String {
+    let without_scheme = aor.split_once(':').map_or(aor, |(scheme, rest)| {
+        if matches!(scheme, "sip" | "sips" | "tel") { rest } else { aor }
+    });
+    let user = without_scheme.split_once('@').map_or(without_scheme, |(user, _)| user);
+    user.to_lowercase()
+}
+
+fn apply(writer: &mut Connection, batch: &Batch) -> rusqlite::Result<()> {
+    let transaction = writer.transaction()?;
+    {
+        let mut insert = transaction.prepare_cached(
+            "INSERT INTO records (id, started_us, caller, called, caller_user, called_user, status, body)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) ON CONFLICT (id) DO NOTHING",
+        )?;
+        for record in &batch.records {
+            insert.execute(params![
+                record.id,
+                record.started_at.as_microsecond(),
+                record.from,
+                record.to,
+                user_part(&record.from),
+                user_part(&record.to),
+                record.cause.sip_status,
+                json(record)?,
+            ])?;
+        }
+        let mut put = transaction.prepare_cached(
+            "INSERT OR REPLACE INTO registrations (aor, contact, expires_us, body)
+             VALUES (?1, ?2, ?3, ?4)",
+        )?;
+        let mut remove = transaction
+            .prepare_cached("DELETE FROM registrations WHERE aor = ?1 AND contact = ?2")?;
+        for change in &batch.registrations {
+            match change {
+                RegistrationChange::Put(registration) => put.execute(params![
+                    registration.aor,
+                    registration.contact,
+                    registration.expires_at.as_microsecond(),
+                    json(registration)?,
+                ])?,
+                RegistrationChange::Remove { aor, contact } => remove.execute([aor, contact])?,
+            };
+        }
+    }
+    transaction.commit()
+}
+
+fn put_users(writer: &mut Connection, users: &[User]) -> rusqlite::Result<Vec<bool>> {
+    let transaction = writer.transaction()?;
+    let mut new = Vec::with_capacity(users.len());
+    {
+        let mut exists = transaction
+            .prepare_cached("SELECT 1 FROM users WHERE username = ?1 AND realm = ?2")?;
+        let mut put = transaction.prepare_cached(
+            "INSERT INTO users (username, realm, ha1_md5, ha1_sha256, created_us)
+             VALUES (?1, ?2, ?3, ?4, ?5) ON CONFLICT (realm, username)
+             DO UPDATE SET ha1_md5 = excluded.ha1_md5, ha1_sha256 = excluded.ha1_sha256",
+        )?;
+        let now = Timestamp::now().as_microsecond();
+        for user in users {
+            new.push(!exists.exists([&user.username, &user.realm])?);
+            put.execute(params![user.username, user.realm, user.ha1_md5, user.ha1_sha256, now])?;
+        }
+    }
+    transaction.commit()?;
+    Ok(new)
+}
+
+fn records(reader: &Connection, query: &RecordQuery) -> rusqlite::Result<RecordPage> {
+    let limit = if query.limit == 0 { DEFAULT_PAGE } else { query.limit.min(MAX_PAGE) };
+    let mut sql = String::from("SELECT body FROM records WHERE 1");
+    let mut values: Vec<Box<dyn ToSql>> = Vec::new();
+    let mut add = |clause: &str, value: Box<dyn ToSql>| {
+        sql.push_str(clause);
+        values.push(value);
+    };
+    if let Some(cursor) = &query.before {
+        add(" AND (started_us, id) < (?, ", Box::new(cursor.started_us));
+        add("?)", Box::new(cursor.id.clone()));
+    }
+    if let Some(since) = query.since {
+        add(" AND started_us >= ?", Box::new(since.as_microsecond()));
+    }
+    if let Some(until) = query.until {
+        add(" AND started_us < ?", Box::new(until.as_microsecond()));
+    }
+    if let Some(status) = query.status {
+        add(" AND status = ?", Box::new(status));
+    }
+    if let Some(party) = &query.party {
+        add(" AND (caller_user = ?", Box::new(user_part(party)));
+        add(" OR called_user = ?)", Box::new(user_part(party)));
+        if party.contains('@') {
+            add(" AND (caller = ?", Box::new(with_scheme(party)));
+            add(" OR called = ?)", Box::new(with_scheme(party)));
+        }
+    }
+    // One more than asked, to know whether there is a next page.
+    sql.push_str(" ORDER BY started_us DESC, id DESC LIMIT ?");
+    values.push(Box::new(i64::try_from(limit + 1).unwrap_or(i64::MAX)));
+    let mut statement = reader.prepare_cached(&sql)?;
+    let values: Vec<&dyn ToSql> = values.iter().map(AsRef::as_ref).collect();
+    let mut records: Vec<CallRecord> =
+        statement.query_map(values.as_slice(), body_of)?.collect::<Result<_, _>>()?;
+    let more = records.len() > limit;
+    records.truncate(limit);
+    let next = records.last().filter(|_| more).map(|record| Cursor {
+        started_us: record.started_at.as_microsecond(),
+        id: record.id.clone(),
+    });
+    Ok(RecordPage { records, next })
+}
+
+fn with_scheme(party: &str) -> String {
+    if party.contains(':') { party.to_owned() } else { format!("sip:{party}") }
+}

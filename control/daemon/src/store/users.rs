@@ -1,0 +1,238 @@
+//! Users, their digests, and the list that the signalling thread reads.
+
+use super::{Store, StoreError};
+use arc_swap::ArcSwap;
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+/// How often the list looks whether users changed.
+pub const REFRESH_EVERY: Duration = Duration::from_millis(200);
+
+/// A user: a name in a realm and the digests of the password (RFC 7616 §3.4.2 `H(A1)`). The
+/// password itself is never stored.
+#[derive(Clone, PartialEq, Eq)]
+pub struct User {
+    /// User name, as in the user part of the address of record.
+    pub username: String,
+    /// Digest realm.
+    pub realm: String,
+    /// MD5 of `username:realm:password`, lower-case hexadecimal.
+    pub ha1_md5: Option<String>,
+    /// SHA-256 of the same (RFC 8760).
+    pub ha1_sha256: Option<String>,
+}
+
+impl std::fmt::Debug for User {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("User")
+            .field("username", &self.username)
+            .field("realm", &self.realm)
+            .field("md5", &self.ha1_md5.is_some())
+            .field("sha256", &self.ha1_sha256.is_some())
+            .finish()
+    }
+}
+
+impl User {
+    /// A user with both digests of a password.
+    #[must_use]
+    pub fn with_password(username: &str, realm: &str, password: &str) -> Self {
+        Self {
+            username: username.to_owned(),
+            realm: realm.to_owned(),
+            ha1_md5: Some(ha1_md5(username, realm, password)),
+            ha1_sha256: Some(ha1_sha256(username, realm, password)),
+        }
+    }
+}
+
+/// MD5 of `username:realm:password`, lower-case hexadecimal.
+#[must_use]
+pub fn ha1_md5(username: &str, realm: &str, password: &str) -> String {
+    use md5::{Digest, Md5};
+    hex(&Md5::digest(format!("{username}:{realm}:{password}")))
+}
+
+/// SHA-256 of `username:realm:password`, lower-case hexadecimal.
+#[must_use]
+pub fn ha1_sha256(username: &str, realm: &str, password: &str) -> String {
+    use sha2::{Digest, Sha256};
+    hex(&Sha256::digest(format!("{username}:{realm}:{password}")))
+}
+
+fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write;
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+/// A new password: 20 characters out of 32 that nobody confuses (100 bits).
+///
+/// # Errors
+/// The system's answer if it has no random numbers.
+pub fn generate_password() -> Result<String, getrandom::Error> {
+    const ALPHABET: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";
+    let mut bytes = [0; 20];
+    getrandom::fill(&mut bytes)?;
+    Ok(bytes.iter().map(|byte| char::from(ALPHABET[usize::from(byte % 32)])).collect())
+}
+
+/// Users by name; few realms share one.
+#[derive(Debug, Default)]
+pub struct UserMap {
+    by_name: HashMap<Box<str>, Vec<User>>,
+}
+
+impl UserMap {
+    /// The map of these users.
+    #[must_use]
+    pub fn new(users: Vec<User>) -> Self {
+        let mut by_name: HashMap<Box<str>, Vec<User>> = HashMap::with_capacity(users.len());
+        for user in users {
+            by_name.entry(user.username.as_str().into()).or_default().push(user);
+        }
+        Self { by_name }
+    }
+
+    /// The user of this name and realm.
+    #[must_use]
+    pub fn find(&self, username: &str, realm: &str) -> Option<&User> {
+        self.by_name.get(username)?.iter().find(|user| user.realm == realm)
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.by_name.values().map(Vec::len).sum()
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.by_name.is_empty()
+    }
+}
+
+/// The users in memory: reading never waits. Clones share it.
+#[derive(Clone, Debug, Default)]
+pub struct UserList {
+    map: Arc<ArcSwap<UserMap>>,
+}
+
+impl UserList {
+    /// A list of these users (tests, demo).
+    #[must_use]
+    pub fn of(users: Vec<User>) -> Self {
+        let list = Self::default();
+        list.map.store(Arc::new(UserMap::new(users)));
+        list
+    }
+
+    /// The users as they are now.
+    #[must_use]
+    pub fn load(&self) -> arc_swap::Guard<Arc<UserMap>> {
+        self.map.load()
+    }
+
+    /// Reads all users and keeps the list up to date with a thread of its own, every
+    /// [`REFRESH_EVERY`].
+    ///
+    /// # Errors
+    /// [`StoreError`] if they cannot be read now.
+    pub fn follow(store: Arc<dyn Store>) -> Result<(Self, Follower), StoreError> {
+        let mut seen = store.users_version()?;
+        let list = Self::of(store.users()?);
+        let stop = Arc::new(AtomicBool::new(false));
+        let thread = std::thread::Builder::new().name("users".into()).spawn({
+            let (list, stop) = (list.clone(), stop.clone());
+            move || {
+                while !stop.load(Ordering::Relaxed) {
+                    std::thread::park_timeout(REFRESH_EVERY);
+                    if let Err(error) = list.refresh(store.as_ref(), &mut seen) {
+                        tracing::warn!(%error, "users cannot be read again; the known ones stay");
+                    }
+                }
+            }
+        });
+        let thread = thread.map_err(|source| StoreError::Folder {
+            path: "users".into(),
+            source,
+        })?;
+        Ok((list, Follower { stop, thread: Some(thread) }))
+    }
+
+    fn refresh(&self, store: &dyn Store, seen: &mut i64) -> Result<(), StoreError> {
+        let version = store.users_version()?;
+        if version != *seen {
+            self.map.store(Arc::new(UserMap::new(store.users()?)));
+            *seen = version;
+            tracing::info!(users = self.load().len(), "users have changed");
+        }
+        Ok(())
+    }
+}
+
+/// The thread that keeps a [`UserList`] up to date; ends when dropped.
+#[derive(Debug)]
+pub struct Follower {
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Drop for Follower {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            thread.thread().unpark();
+            let _ = thread.join();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn digests_are_those_of_the_rfcs() {
+        // RFC 7616 §3.9.1, SHA-256 and MD5 of Mufasa:http-auth@example.org:Circle of Life.
+        assert_eq!(
+            ha1_md5("Mufasa", "http-auth@example.org", "Circle of Life"),
+            "3d78807defe7de2157e2b0b6573a855f"
+        );
+        assert_eq!(
+            ha1_sha256("Mufasa", "http-auth@example.org", "Circle of Life"),
+            "7987c64c30e25f1b74be53f966b49b90f2808aa92faf9a00262392d7b4794232"
+        );
+    }
+
+    #[test]
+    fn the_same_name_lives_in_two_realms() {
+        let map = UserMap::new(vec![
+            User::with_password("alice", "a", "1"),
+            User::with_password("alice", "b", "2"),
+        ]);
+        assert_eq!(map.len(), 2);
+        assert_ne!(map.find("alice", "a"), map.find("alice", "b"));
+        assert_eq!(map.find("alice", "c"), None);
+        assert_eq!(map.find("Alice", "a"), None);
+    }
+
+    #[test]
+    fn passwords_are_long_and_differ() {
+        let (a, b) = (generate_password().unwrap(), generate_password().unwrap());
+        assert_eq!(a.len(), 20);
+        assert_ne!(a, b);
+    }
+
+    #[test]
+    fn debug_shows_no_digest() {
+        let user = User::with_password("alice", "a", "secret");
+        assert!(!format!("{user:?}").contains(&user.ha1_md5.clone().unwrap()));
+    }
+}
