@@ -1,0 +1,397 @@
+//! A ring of plain data between one producer and one consumer, in shared memory or on the heap.
+//!
+//! Region in shared memory (all of it in native byte order, 128-octet aligned):
+//!
+//! ```text
+//!   0  magic, octets per entry, capacity, reserved      (u64 each, written once)
+//! 128  tail: entries ever pushed                        (u64, producer)
+//! 256  head: entries ever popped                        (u64, consumer)
+//! 384  entries, each rounded up to whole u64 words
+//! ```
+//!
+//! Invariants of the unsafe code:
+//! - `words` points to `capacity * stride` atomics that live as long as the owner in the same
+//!   value (a heap ring, or a mapping whose length was checked against the region).
+//! - Entries are copied word by word with relaxed atomics, ordered by the positions (`cursor`),
+//!   so even two producers on one region (a misuse, or a hostile process) only garble entries.
+//!
+//! JUSTIFICATION: two processes exchange entries with two cache-line transfers and no system
+//! call; the same command over a Unix socket costs more than a microsecond of kernel time.
+
+use crate::cursor::{Cells, Reader, Writer};
+#[cfg(not(loom))]
+use crate::shm::Memory;
+use crate::sync::{Arc, AtomicU64, OwnLine};
+use crate::words::{self, words_of};
+use bytemuck::Pod;
+use core::fmt;
+use core::marker::PhantomData;
+use core::ptr::NonNull;
+
+/// Largest capacity of a ring, entries.
+pub const MAX_CAPACITY: usize = 1 << 24;
+
+#[cfg(not(loom))]
+const MAGIC: u64 = 0x5444_4d52_494e_4731;
+#[cfg(not(loom))]
+const TAIL: usize = 128;
+#[cfg(not(loom))]
+const HEAD: usize = 256;
+#[cfg(not(loom))]
+const ENTRIES: usize = 384;
+/// Alignment of a region in its memory, octets.
+pub const REGION_ALIGN: usize = 128;
+
+/// The ring has no free place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Full;
+
+impl fmt::Display for Full {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the ring is full")
+    }
+}
+
+impl std::error::Error for Full {}
+
+/// Why a ring could not be made or opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RegionError {
+    /// The capacity is no power of two from 1 to [`MAX_CAPACITY`].
+    Capacity,
+    /// The region does not fit into the memory, or is not aligned to [`REGION_ALIGN`].
+    Bounds,
+    /// There is no such ring: another magic number, entry size or version.
+    Layout,
+}
+
+impl fmt::Display for RegionError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Capacity => "the capacity is not a power of two within the limit",
+            Self::Bounds => "the region does not fit into the memory",
+            Self::Layout => "the memory holds something else or another version",
+        })
+    }
+}
+
+impl std::error::Error for RegionError {}
+
+#[derive(Debug)]
+struct HeapRing {
+    tail: OwnLine<AtomicU64>,
+    head: OwnLine<AtomicU64>,
+    words: Box<[AtomicU64]>,
+}
+
+/// Keeps what the pointers point to alive.
+#[derive(Clone, Debug)]
+enum Owner {
+    Heap {
+        _ring: Arc<HeapRing>,
+    },
+    #[cfg(not(loom))]
+    Shared {
+        _memory: Memory,
+    },
+}
+
+#[derive(Clone, Debug)]
+struct Ring {
+    cells: Cells,
+    words: NonNull<AtomicU64>,
+    stride: usize,
+    capacity: usize,
+    _owner: Owner,
+}
+
+// SAFETY: the pointers lead to atomics in memory that `_owner` (Send and Sync itself) keeps alive.
+unsafe impl Send for Ring {}
+
+impl Ring {
+    fn heap<T: Pod>(capacity: usize) -> Result<Self, RegionError> {
+        check_capacity(capacity)?;
+        let stride = words_of::<T>();
+        let words = (0..capacity * stride).map(|_| AtomicU64::new(0)).collect();
+        let ring = Arc::new(HeapRing {
+            tail: OwnLine(AtomicU64::new(0)),
+            head: OwnLine(AtomicU64::new(0)),
+            words,
+        });
+        let cells = Cells { tail: NonNull::from(&ring.tail.0), head: NonNull::from(&ring.head.0) };
+        let first = NonNull::from(&*ring.words).cast();
+        Ok(Self { cells, words: first, stride, capacity, _owner: Owner::Heap { _ring: ring } })
+    }
+
+    /// The words of the entry at `place`.
+    #[inline]
+    fn entry(&self, place: usize) -> &[AtomicU64] {
+        assert!(place < self.capacity, "positions are masked to the capacity");
+        // SAFETY: place < capacity, and words points to capacity * stride atomics that the owner
+        // keeps alive (module invariant).
+        unsafe {
+            core::slice::from_raw_parts(self.words.as_ptr().add(place * self.stride), self.stride)
+        }
+    }
+}
+
+const fn check_capacity(capacity: usize) -> Result<(), RegionError> {
+    if capacity.is_power_of_two() && capacity <= MAX_CAPACITY {
+        Ok(())
+    } else {
+        Err(RegionError::Capacity)
+    }
+}
+
+/// A ring on the heap, for two threads of one process. The capacity is a power of two.
+///
+/// # Errors
+/// When the capacity is no power of two or above [`MAX_CAPACITY`].
+pub fn heap<T: Pod>(capacity: usize) -> Result<(Producer<T>, Consumer<T>), RegionError> {
+    let ring = Ring::heap::<T>(capacity)?;
+    Ok((Producer::new(ring.clone()), Consumer::new(ring)))
+}
+
+/// The end that pushes.
+pub struct Producer<T: Pod> {
+    ring: Ring,
+    cursor: Writer,
+    _entries: PhantomData<fn(T)>,
+}
+
+// SAFETY: the ring is Send, the cursor's pointers are the ring's, and a T is plain data.
+unsafe impl<T: Pod> Send for Producer<T> {}
+
+impl<T: Pod> fmt::Debug for Producer<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Producer").field("cursor", &self.cursor).finish_non_exhaustive()
+    }
+}
+
+impl<T: Pod> Producer<T> {
+    fn new(ring: Ring) -> Self {
+        let cursor = Writer::new(ring.cells, ring.capacity as u64);
+        Self { ring, cursor, _entries: PhantomData }
+    }
+
+    /// Pushes one entry.
+    ///
+    /// # Errors
+    /// When there is no free place; nothing was pushed then.
+    #[inline]
+    pub fn push(&mut self, value: &T) -> Result<(), Full> {
+        if self.cursor.free(1) == 0 {
+            return Err(Full);
+        }
+        words::store(self.ring.entry(self.cursor.place(0)), value);
+        self.cursor.publish(1);
+        Ok(())
+    }
+
+    /// Pushes entries from the front of `values` as long as there is room, all of them visible at
+    /// once; returns how many.
+    pub fn push_slice(&mut self, values: &[T]) -> usize {
+        let free = self.cursor.free(values.len() as u64);
+        let mut count = 0;
+        for value in values {
+            if count == free {
+                break;
+            }
+            words::store(self.ring.entry(self.cursor.place(count)), value);
+            count += 1;
+        }
+        if count > 0 {
+            self.cursor.publish(count);
+        }
+        usize::try_from(count).unwrap_or(usize::MAX)
+    }
+
+    /// Entries that the consumer has not taken yet.
+    pub fn len(&mut self) -> usize {
+        let capacity = self.cursor.capacity();
+        usize::try_from(capacity - self.cursor.free(capacity)).unwrap_or(usize::MAX)
+    }
+
+    /// Whether the consumer has taken everything.
+    pub fn is_empty(&mut self) -> bool {
+        self.len() == 0
+    }
+
+    /// Places in all.
+    #[must_use]
+    pub const fn capacity(&self) -> usize {
+        self.ring.capacity
+    }
+
+    /// Whether the consumer once published a position that can't be.
+    #[must_use]
+    pub const fn peer_misbehaved(&self) -> bool {
+        self.cursor.misbehaved()
+    }
+}
+
+/// The end that pops.
+pub struct Consumer<T: Pod> {
+    ring: Ring,
+    cursor: Reader,
+    _entries: PhantomData<fn() -> T>,
+}
+
+// SAFETY: as for the producer.
+unsafe impl<T: Pod> Send for Consumer<T> {}
+
+impl<T: Pod> fmt::Debug for Consumer<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Consumer").field("cursor", &self.cursor).finish_non_exhaustive()
+    }
+}
+
+impl<T: Pod> Consumer<T> {
+    fn new(ring: Ring) -> Self {
+        let cursor = Reader::new(ring.cells, ring.capacity as u64);
+        Self { ring, cursor, _entries: PhantomData }
+    }
+
+    /// Takes the oldest entry. Its fields are the other side's: check them.
+    #[inline]
+    pub fn pop(&mut self) -> Option<T> {
+        if self.cursor.filled(1) == 0 {
+            return None;
+        }
+        let value = words::load(self.ring.entry(self.cursor.place(0)));
+        self.cursor.release(1);
+        Some(value)
+    }
+
+    /// Takes up to `out.len()` entries to the front of `out`; returns how many.
+    pub fn pop_slice(&mut self, out: &mut [T]) -> usize {
+        let filled = self.cursor.filled(out.len() as u64);
+        let mut count = 0;
+        for value in out {
+            if count == filled {
+                break;
+            }
+            *value = words::load(self.ring.entry(self.cursor.place(count)));
+            count += 1;
+        }
+        if count > 0 {
+            self.cursor.release(count);
+        }
+        usize::try_from(count).unwrap_or(usize::MAX)
+    }
+
+    /// Entries that are there.
+    pub fn len(&mut self) -> usize {
+        let capacity = self.cursor.capacity();
+        usize::try_from(self.cursor.filled(capacity)).unwrap_or(usize::MAX)
+    }
+
+    /// Whether nothing is there.
+    pub fn is_empty(&mut self) -> bool {
+        self.cursor.filled(1) == 0
+    }
+
+    /// Places in all.
+    #[must_use]
+    pub const fn capacity(&self) -> usize {
+        self.ring.capacity
+    }
+
+    /// Whether the producer once published a position that can't be.
+    #[must_use]
+    pub const fn peer_misbehaved(&self) -> bool {
+        self.cursor.misbehaved()
+    }
+}
+
+#[cfg(not(loom))]
+mod shared {
+    use super::{
+        AtomicU64, Cells, Consumer, ENTRIES, HEAD, MAGIC, MAX_CAPACITY, Memory, Owner, Pod,
+        Producer, REGION_ALIGN, RegionError, Ring, TAIL, check_capacity, words_of,
+    };
+    use crate::sync::Ordering;
+    use crate::words::WORD;
+
+    /// Octets that a ring takes in shared memory, a multiple of [`REGION_ALIGN`].
+    #[must_use]
+    pub const fn region_len<T: Pod>(capacity: usize) -> usize {
+        (ENTRIES + capacity * words_of::<T>() * WORD).next_multiple_of(REGION_ALIGN)
+    }
+
+    /// Lays out an empty ring at `offset`; whatever was there is lost.
+    ///
+    /// # Errors
+    /// When the capacity is not allowed or the region does not fit.
+    pub fn format<T: Pod>(
+        memory: &Memory,
+        offset: usize,
+        capacity: usize,
+    ) -> Result<(), RegionError> {
+        check_capacity(capacity)?;
+        let header = memory.words(offset, ENTRIES).ok_or(RegionError::Bounds)?;
+        attach_checked::<T>(memory, offset, capacity)?;
+        for (word, value) in header.iter().zip([MAGIC, size_of::<T>() as u64, capacity as u64, 0]) {
+            word.store(value, Ordering::Relaxed);
+        }
+        header[TAIL / WORD].store(0, Ordering::Relaxed);
+        header[HEAD / WORD].store(0, Ordering::Release);
+        Ok(())
+    }
+
+    fn attach<T: Pod>(memory: &Memory, offset: usize) -> Result<Ring, RegionError> {
+        let header = memory.words(offset, ENTRIES).ok_or(RegionError::Bounds)?;
+        let field = |index: usize| header[index].load(Ordering::Relaxed);
+        if field(0) != MAGIC || field(1) != size_of::<T>() as u64 {
+            return Err(RegionError::Layout);
+        }
+        // One read: what is checked is what is used, whatever the other process does meanwhile.
+        let capacity = usize::try_from(field(2)).map_err(|_| RegionError::Capacity)?;
+        attach_checked::<T>(memory, offset, capacity)
+    }
+
+    fn attach_checked<T: Pod>(
+        memory: &Memory,
+        offset: usize,
+        capacity: usize,
+    ) -> Result<Ring, RegionError> {
+        check_capacity(capacity)?;
+        const { assert!(size_of::<T>() <= 1 << 16, "an entry is a small record") };
+        if !offset.is_multiple_of(REGION_ALIGN) {
+            return Err(RegionError::Bounds);
+        }
+        let words = memory.words(offset, region_len::<T>(capacity)).ok_or(RegionError::Bounds)?;
+        let pointer = |index: usize| core::ptr::NonNull::from(&words[index..]).cast::<AtomicU64>();
+        Ok(Ring {
+            cells: Cells { tail: pointer(TAIL / WORD), head: pointer(HEAD / WORD) },
+            words: pointer(ENTRIES / WORD),
+            stride: words_of::<T>(),
+            capacity,
+            _owner: Owner::Shared { _memory: memory.clone() },
+        })
+    }
+
+    impl<T: Pod> Producer<T> {
+        /// The producing end of the ring at `offset`; one end per ring and process.
+        ///
+        /// # Errors
+        /// When there is no ring of such entries, or it does not fit into the memory.
+        pub fn attach(memory: &Memory, offset: usize) -> Result<Self, RegionError> {
+            Ok(Self::new(attach::<T>(memory, offset)?))
+        }
+    }
+
+    impl<T: Pod> Consumer<T> {
+        /// The consuming end of the ring at `offset`; one end per ring and process.
+        ///
+        /// # Errors
+        /// When there is no ring of such entries, or it does not fit into the memory.
+        pub fn attach(memory: &Memory, offset: usize) -> Result<Self, RegionError> {
+            Ok(Self::new(attach::<T>(memory, offset)?))
+        }
+    }
+
+    const _: () = assert!(MAX_CAPACITY.is_power_of_two());
+}
+#[cfg(not(loom))]
+pub use shared::{format, region_len};
