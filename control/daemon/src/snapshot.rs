@@ -10,7 +10,8 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::fmt;
+use std::sync::{Arc, OnceLock};
 use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::{broadcast, mpsc, oneshot};
 
@@ -377,12 +378,18 @@ pub enum AskError {
 }
 
 /// What the signalling thread shares with the rest of the daemon.
-#[derive(Debug)]
 pub struct Shared {
     stats: ArcSwap<Stats>,
     events: broadcast::Sender<Arc<NumberedEvent>>,
     next_event: AtomicU64,
     queries: mpsc::Sender<Query>,
+    waker: OnceLock<Box<dyn Fn() + Send + Sync>>,
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shared").field("stats", &self.stats).finish_non_exhaustive()
+    }
 }
 
 impl Shared {
@@ -391,9 +398,20 @@ impl Shared {
     pub fn new() -> (Arc<Self>, mpsc::Receiver<Query>) {
         let (queries, receiver) = mpsc::channel(QUERY_BACKLOG);
         let (events, _) = broadcast::channel(EVENT_BACKLOG);
-        let shared =
-            Self { stats: ArcSwap::default(), events, next_event: AtomicU64::new(1), queries };
+        let shared = Self {
+            stats: ArcSwap::default(),
+            events,
+            next_event: AtomicU64::new(1),
+            queries,
+            waker: OnceLock::new(),
+        };
         (Arc::new(shared), receiver)
+    }
+
+    /// Sets what wakes the signalling thread when a question waits for it. Only the first call has
+    /// an effect.
+    pub fn wake_with(&self, waker: impl Fn() + Send + Sync + 'static) {
+        let _ = self.waker.set(Box::new(waker));
     }
 
     /// Publishes new figures (signalling thread, about four times a second).
@@ -453,6 +471,9 @@ impl Shared {
             mpsc::error::TrySendError::Full(_) => AskError::Busy,
             mpsc::error::TrySendError::Closed(_) => AskError::Gone,
         })?;
+        if let Some(wake) = self.waker.get() {
+            wake();
+        }
         answer.await.map_err(|_| AskError::Gone)
     }
 }

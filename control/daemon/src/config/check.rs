@@ -1,0 +1,165 @@
+//! Values that have the right type and still make no sense together.
+
+use super::settings::Config;
+use std::collections::HashSet;
+use std::net::SocketAddr;
+use tandem_contract::limits;
+
+/// What is wrong with a key: `section.key` and a sentence with the remedy.
+pub(super) type Finding = (&'static str, String);
+
+/// All findings.
+pub(super) fn check(config: &Config) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    sip(config, &mut findings);
+    registrar(config, &mut findings);
+    call(config, &mut findings);
+    media(config, &mut findings);
+    rest(config, &mut findings);
+    findings
+}
+
+fn within<T: PartialOrd + std::fmt::Display>(
+    findings: &mut Vec<Finding>,
+    key: &'static str,
+    value: T,
+    low: T,
+    high: T,
+) {
+    if value < low || value > high {
+        findings.push((key, format!("{value} is out of range: {low} to {high}")));
+    }
+}
+
+fn sip(config: &Config, findings: &mut Vec<Finding>) {
+    let sip = &config.sip;
+    if sip.listen.is_empty() {
+        findings.push(("sip.listen", "at least one address is needed".into()));
+    }
+    let mut seen = HashSet::new();
+    for address in &sip.listen {
+        if !seen.insert(address) && address.port() != 0 {
+            findings.push(("sip.listen", format!("{address} is there twice")));
+        }
+    }
+    if sip.transports.is_empty() {
+        findings.push(("sip.transports", "at least one of \"udp\" and \"tcp\" is needed".into()));
+    }
+    if sip.realm.is_empty() || sip.realm.contains(['"', '\\', ':', '\r', '\n']) {
+        findings.push((
+            "sip.realm",
+            "a realm has at least one character, and no quote, colon or line break".into(),
+        ));
+    }
+    if let Some(domain) = sip.domains.iter().find(|domain| {
+        domain.is_empty() || domain.contains(|c: char| c.is_whitespace() || "@;<>\"".contains(c))
+    }) {
+        findings.push(("sip.domains", format!("`{domain}` is not a domain")));
+    }
+    if sip.software.contains(['\r', '\n']) {
+        findings.push(("sip.software", "a line break is not allowed in a header".into()));
+    }
+    within(findings, "sip.t1_ms", sip.t1_ms, 10, 10_000);
+    within(findings, "sip.t4_ms", sip.t4_ms, 0, 60_000);
+    if sip.t2_ms < sip.t1_ms {
+        findings.push(("sip.t2_ms", format!("must not be below sip.t1_ms ({})", sip.t1_ms)));
+    }
+    within(findings, "sip.max_message", sip.max_message, 1_500, 1 << 20);
+    within(findings, "sip.max_transactions", sip.max_transactions, 100, 10_000_000);
+    within(findings, "sip.max_connections", sip.max_connections, 1, 1_000_000);
+    within(findings, "sip.connection_idle_s", sip.connection_idle_s, 10, 86_400);
+}
+
+fn registrar(config: &Config, findings: &mut Vec<Finding>) {
+    let registrar = &config.registrar;
+    within(findings, "registrar.min_expires_s", registrar.min_expires_s, 1, 86_400);
+    within(
+        findings,
+        "registrar.max_expires_s",
+        registrar.max_expires_s,
+        registrar.min_expires_s,
+        30 * 86_400,
+    );
+    within(
+        findings,
+        "registrar.default_expires_s",
+        registrar.default_expires_s,
+        registrar.min_expires_s,
+        registrar.max_expires_s,
+    );
+    within(findings, "registrar.max_contacts", registrar.max_contacts, 1, 100);
+    within(findings, "registrar.nonce_lifetime_s", registrar.nonce_lifetime_s, 5, 86_400);
+    if registrar.algorithms.is_empty() {
+        findings.push((
+            "registrar.algorithms",
+            "at least one of \"SHA-256\" and \"MD5\" is needed".into(),
+        ));
+    }
+}
+
+fn call(config: &Config, findings: &mut Vec<Finding>) {
+    let call = &config.call;
+    within(findings, "call.no_answer_s", call.no_answer_s, 1, 3_600);
+    within(findings, "call.max_calls", call.max_calls, 1, 1_000_000);
+    within(findings, "call.ring_next_s", call.ring_next_s, 1, 600);
+    within(findings, "call.max_branches", call.max_branches, 1, 100);
+    within(findings, "call.max_forwards", call.max_forwards, 1, 255);
+}
+
+fn media(config: &Config, findings: &mut Vec<Finding>) {
+    let media = &config.media;
+    for (v4, name) in [(true, "IPv4"), (false, "IPv6")] {
+        if media.addresses.iter().filter(|address| address.is_ipv4() == v4).count() > 1 {
+            findings.push(("media.addresses", format!("only one {name} address is possible")));
+        }
+    }
+    within(findings, "media.port_min", media.port_min, 1_024, 65_534);
+    if media.port_max <= media.port_min {
+        findings.push((
+            "media.port_max",
+            format!("must be above media.port_min ({})", media.port_min),
+        ));
+    }
+    // Every address family has the whole range for itself.
+    let pairs = u32::from(media.port_max.saturating_sub(media.port_min)).div_ceil(2);
+    if pairs < 8 {
+        findings.push((
+            "media.port_max",
+            format!("the range has {pairs} port pairs; 4 calls need 8: widen it"),
+        ));
+    }
+    within(findings, "media.workers", media.workers, 0, limits::MAX_WORKERS as u32);
+    within(findings, "media.endpoints_ahead", media.endpoints_ahead, 1, 65_536);
+    within(
+        findings,
+        "media.max_terminations",
+        media.max_terminations,
+        2,
+        limits::MAX_TERMINATIONS,
+    );
+    within(findings, "media.quarantine_ms", media.quarantine_ms, 0, 3_600_000);
+    within(findings, "media.relearn_silence_ms", media.relearn_silence_ms, 0, 3_600_000);
+    within(findings, "media.timeout_ms", media.timeout_ms, 0, 86_400_000);
+    within(findings, "media.lease_ms", media.lease_ms, 3_000, 86_400_000);
+    within(findings, "media.dscp", media.dscp, 0, 63);
+}
+
+fn rest(config: &Config, findings: &mut Vec<Finding>) {
+    within(findings, "engine.linger_s", config.engine.linger_s, 0, 86_400);
+    if !config.http.listen.ip().is_loopback() && !config.http.allow_remote {
+        let local = SocketAddr::from(([127, 0, 0, 1], config.http.listen.port()));
+        findings.push((
+            "http.listen",
+            format!(
+                "{} can be reached from the network, and the API asks for no password: use \"{local}\", or set http.allow_remote = true behind a firewall or a proxy that does",
+                config.http.listen
+            ),
+        ));
+    }
+    if config.store.file.is_empty() {
+        findings.push(("store.file", "a file name is needed".into()));
+    }
+    if let Err(error) = config.log.level.parse::<tracing_subscriber::filter::Targets>() {
+        findings.push(("log.level", format!("{error}: use \"info\" or \"info,tandem=debug\"")));
+    }
+}

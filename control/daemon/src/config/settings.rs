@@ -1,0 +1,244 @@
+//! All settings: one definition each gives the key, its default, its sentence, and what
+//! `tandem run --print-config` shows.
+
+use super::types::{Advertised, Algorithm, LogFormat, PortKind, Ring, SipTransport};
+use serde::{Deserialize, Serialize};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use tandem_contract::limits;
+
+/// A key of a section: its name and its sentences.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Key {
+    /// The name.
+    pub name: &'static str,
+    /// What it means.
+    pub doc: &'static [&'static str],
+}
+
+macro_rules! section {
+    ($(#[doc = $doc:literal])* $name:ident {
+        $($(#[doc = $field_doc:literal])* $field:ident: $type:ty = $default:expr;)*
+    }) => {
+        $(#[doc = $doc])*
+        #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+        #[serde(default, deny_unknown_fields)]
+        pub struct $name {
+            $($(#[doc = $field_doc])* pub $field: $type,)*
+        }
+
+        impl $name {
+            /// What the section is about.
+            pub const DOC: &'static [&'static str] = &[$($doc),*];
+            /// Its keys.
+            pub const KEYS: &'static [Key] =
+                &[$(Key { name: stringify!($field), doc: &[$($field_doc),*] }),*];
+        }
+
+        impl Default for $name {
+            fn default() -> Self {
+                Self { $($field: $default,)* }
+            }
+        }
+    };
+}
+
+section! {
+    /// SIP: where it listens and how it behaves.
+    Sip {
+        /// Addresses with ports to listen on, IPv4 and IPv6 ("[::1]:5060").
+        listen: Vec<SocketAddr> = vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 5060))];
+        /// Transports on each of them: "udp", "tcp".
+        transports: Vec<SipTransport> = vec![SipTransport::Udp, SipTransport::Tcp];
+        /// Addresses that others see instead of ours (1:1 NAT of a cloud): "203.0.113.7" for all of
+        /// its family, or "10.0.0.5=203.0.113.7" for one of ours.
+        advertised: Vec<Advertised> = Vec::new();
+        /// Realm of the digest challenges; users belong to a realm.
+        realm: String = "tandem".to_owned();
+        /// Domains that are ours, besides the realm and the addresses we listen on.
+        domains: Vec<String> = Vec::new();
+        /// Name in the Server and User-Agent headers; empty for none.
+        software: String = "Tandem".to_owned();
+        /// T1: estimate of the round trip, ms (RFC 3261 §17.1.1.1).
+        t1_ms: u32 = 500;
+        /// T2: longest interval between retransmissions, ms.
+        t2_ms: u32 = 4_000;
+        /// T4: how long a message stays in the network, ms.
+        t4_ms: u32 = 5_000;
+        /// Largest message, octets; a larger one is answered with 513.
+        max_message: u32 = 65_535;
+        /// Transactions at the same time; beyond it new requests are answered with 503.
+        max_transactions: u32 = 200_000;
+        /// TCP connections at the same time.
+        max_connections: u32 = 16_384;
+        /// A TCP connection without traffic is closed after this time, s.
+        connection_idle_s: u32 = 3_600;
+    }
+}
+
+section! {
+    /// Registrar: who may register and for how long.
+    Registrar {
+        /// Shortest registration, s; a shorter wish is answered with 423.
+        min_expires_s: u32 = 60;
+        /// Longest registration, s; a longer wish is shortened.
+        max_expires_s: u32 = 7_200;
+        /// Registration when the phone does not say how long, s.
+        default_expires_s: u32 = 3_600;
+        /// Contacts of one user at the same time.
+        max_contacts: u32 = 10;
+        /// Lifetime of a nonce, s; then the phone is challenged again.
+        nonce_lifetime_s: u32 = 300;
+        /// Digest algorithms offered, the best first (RFC 8760): "SHA-256", "MD5".
+        algorithms: Vec<Algorithm> = vec![Algorithm::Sha256, Algorithm::Md5];
+    }
+}
+
+section! {
+    /// Calls: time limits, ringing, who may call.
+    Call {
+        /// An unanswered call ends after this time, s.
+        no_answer_s: u32 = 120;
+        /// An answered call ends after this time, s; 0 for never.
+        max_duration_s: u32 = 43_200;
+        /// Calls at the same time; beyond it new ones are answered with 503. The open-files limit
+        /// may allow fewer (`tandem check` says how many).
+        max_calls: u32 = 20_000;
+        /// How the contacts of a user ring: "all" at once, or "by_priority" (q), one after another.
+        ring: Ring = Ring::All;
+        /// With "by_priority": the next contact rings after this time, s.
+        ring_next_s: u32 = 15;
+        /// Phones that ring for one call.
+        max_branches: u32 = 10;
+        /// Max-Forwards of requests that come without (RFC 3261 §8.1.1.6).
+        max_forwards: u8 = 70;
+        /// Whether callers must have registered credentials (an INVITE is challenged).
+        authenticate: bool = true;
+        /// Whether a call ends when a party that does not hold it sends no media for
+        /// media.timeout_ms.
+        end_on_media_timeout: bool = true;
+    }
+}
+
+section! {
+    /// Media: addresses, ports and how packets are relayed.
+    Media {
+        /// Addresses that media ports are bound to, one per IP version; empty for the SIP addresses.
+        addresses: Vec<IpAddr> = Vec::new();
+        /// Addresses that others see instead of ours, as in sip.advertised.
+        advertised: Vec<Advertised> = Vec::new();
+        /// First media port. A leg takes an even port for RTP and the next one for RTCP.
+        port_min: u16 = limits::DEFAULT_PORT_RANGE.0;
+        /// Last media port.
+        port_max: u16 = limits::DEFAULT_PORT_RANGE.1;
+        /// What drives the sockets: "auto", "io_uring" or "mmsg".
+        port: PortKind = PortKind::Auto;
+        /// Engine workers, one core each; 0 for all cores but one.
+        workers: u32 = 0;
+        /// Port pairs that each worker keeps bound ahead of need.
+        endpoints_ahead: u32 = limits::DEFAULT_ENDPOINTS_AHEAD;
+        /// Call legs of one worker at the same time.
+        max_terminations: u32 = limits::DEFAULT_TERMINATIONS;
+        /// A port rests for this time before it is used again, ms.
+        quarantine_ms: u32 = limits::DEFAULT_QUARANTINE_MS;
+        /// Silence after which the stream may go on from another address (Wi-Fi to LTE), ms; 0 for
+        /// never.
+        relearn_silence_ms: u32 = limits::DEFAULT_RELEARN_SILENCE_MS;
+        /// Whether media is taken only from the address in the SDP (no phones behind NAT).
+        strict_source: bool = false;
+        /// Silence of a party after which a media timeout is reported, ms; 0 for never.
+        timeout_ms: u32 = limits::DEFAULT_MEDIA_TIMEOUT_MS;
+        /// The engine ends what this daemon has not renewed for this time, ms.
+        lease_ms: u32 = limits::DEFAULT_LEASE_MS;
+        /// DSCP of media packets, 0 to 63; 46 is EF (RFC 4594).
+        dscp: u8 = 46;
+    }
+}
+
+section! {
+    /// Engine: the process that relays media.
+    Engine {
+        /// The program; empty for `tandem-engine` beside `tandem`.
+        binary: String = String::new();
+        /// Its socket; empty for `engine.sock` in the data folder.
+        socket: String = String::new();
+        /// It ends itself when it has neither a daemon nor a call for this time, s.
+        linger_s: u32 = 60;
+    }
+}
+
+section! {
+    /// HTTP: the API and the metrics.
+    Http {
+        /// Address with port to listen on; port 0 takes a free one.
+        listen: SocketAddr = SocketAddr::from((Ipv4Addr::LOCALHOST, 8080));
+        /// Whether addresses that the network can reach are allowed. The API asks for no password:
+        /// only behind a firewall or a proxy that does.
+        allow_remote: bool = false;
+    }
+}
+
+section! {
+    /// Store: what is kept on disk.
+    Store {
+        /// SQLite file, relative to the data folder.
+        file: String = "tandem.db".to_owned();
+    }
+}
+
+section! {
+    /// Log, on standard error.
+    Log {
+        /// "error", "warn", "info", "debug", "trace", or filters as "info,tandem::call=debug"; the
+        /// environment's TANDEM_LOG comes first.
+        level: String = "info".to_owned();
+        /// "text" or "json".
+        format: LogFormat = LogFormat::Text;
+        /// Whether phone numbers and addresses are shown in full.
+        show_parties: bool = false;
+    }
+}
+
+/// The whole configuration.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// SIP.
+    pub sip: Sip,
+    /// Registrar.
+    pub registrar: Registrar,
+    /// Calls.
+    pub call: Call,
+    /// Media.
+    pub media: Media,
+    /// Engine.
+    pub engine: Engine,
+    /// HTTP.
+    pub http: Http,
+    /// Store.
+    pub store: Store,
+    /// Log.
+    pub log: Log,
+}
+
+/// A section: its name, its sentence and its keys.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Section {
+    /// The name.
+    pub name: &'static str,
+    /// What it is about.
+    pub doc: &'static [&'static str],
+    /// Its keys.
+    pub keys: &'static [Key],
+}
+
+/// All sections, in the order of the printed configuration.
+pub const SECTIONS: &[Section] = &[
+    Section { name: "sip", doc: Sip::DOC, keys: Sip::KEYS },
+    Section { name: "registrar", doc: Registrar::DOC, keys: Registrar::KEYS },
+    Section { name: "call", doc: Call::DOC, keys: Call::KEYS },
+    Section { name: "media", doc: Media::DOC, keys: Media::KEYS },
+    Section { name: "engine", doc: Engine::DOC, keys: Engine::KEYS },
+    Section { name: "http", doc: Http::DOC, keys: Http::KEYS },
+    Section { name: "store", doc: Store::DOC, keys: Store::KEYS },
+    Section { name: "log", doc: Log::DOC, keys: Log::KEYS },
+];

@@ -1,0 +1,149 @@
+//! Types of settings that are more than a number or a text.
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
+use std::fmt;
+use std::net::IpAddr;
+use std::str::FromStr;
+
+/// A SIP transport.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SipTransport {
+    /// Datagrams.
+    Udp,
+    /// Streams.
+    Tcp,
+}
+
+/// A digest algorithm.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Algorithm {
+    /// RFC 8760.
+    #[serde(rename = "SHA-256")]
+    Sha256,
+    /// RFC 2617.
+    #[serde(rename = "MD5")]
+    Md5,
+}
+
+/// How the contacts of a user ring.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Ring {
+    /// All at once.
+    All,
+    /// One after another, the highest `q` first.
+    ByPriority,
+}
+
+/// What drives the media sockets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PortKind {
+    /// io_uring where it is allowed, else mmsg.
+    Auto,
+    /// io_uring or an error.
+    IoUring,
+    /// recvmmsg and sendmmsg.
+    Mmsg,
+}
+
+/// Form of the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// Lines for people.
+    Text,
+    /// One JSON object per line.
+    Json,
+}
+
+/// An address that others see instead of ours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Advertised {
+    /// Ours; `None` for all of the same IP version.
+    pub bound: Option<IpAddr>,
+    /// Theirs.
+    pub announced: IpAddr,
+}
+
+impl Advertised {
+    /// What others see instead of `ours`, if anything is set for it.
+    #[must_use]
+    pub fn of(list: &[Self], ours: IpAddr) -> Option<IpAddr> {
+        list.iter()
+            .find(|entry| entry.bound == Some(ours))
+            .or_else(|| {
+                list.iter().find(|entry| {
+                    entry.bound.is_none() && entry.announced.is_ipv4() == ours.is_ipv4()
+                })
+            })
+            .map(|entry| entry.announced)
+    }
+}
+
+impl FromStr for Advertised {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let address = |text: &str| {
+            text.trim()
+                .parse::<IpAddr>()
+                .map_err(|_| format!("`{}` is not an IP address", text.trim()))
+        };
+        let (bound, announced) = match text.split_once('=') {
+            Some((bound, announced)) => (Some(address(bound)?), address(announced)?),
+            None => (None, address(text)?),
+        };
+        if bound.is_some_and(|bound| bound.is_ipv4() != announced.is_ipv4()) {
+            return Err(format!("`{text}` mixes IPv4 and IPv6"));
+        }
+        Ok(Self { bound, announced })
+    }
+}
+
+impl fmt::Display for Advertised {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.bound {
+            Some(bound) => write!(f, "{bound}={}", self.announced),
+            None => write!(f, "{}", self.announced),
+        }
+    }
+}
+
+impl Serialize for Advertised {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Advertised {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_of_ours_comes_before_its_family() {
+        let list: Vec<Advertised> = ["203.0.113.1", "10.0.0.5=203.0.113.2", "2001:db8::1"]
+            .iter()
+            .map(|text| text.parse().unwrap())
+            .collect();
+        let of = |ours: &str| Advertised::of(&list, ours.parse().unwrap()).unwrap().to_string();
+        assert_eq!(of("10.0.0.5"), "203.0.113.2");
+        assert_eq!(of("10.0.0.6"), "203.0.113.1");
+        assert_eq!(of("::1"), "2001:db8::1");
+        assert_eq!(Advertised::of(&list[..2], "::1".parse().unwrap()), None);
+        assert_eq!(list[1].to_string(), "10.0.0.5=203.0.113.2");
+    }
+
+    #[test]
+    fn nonsense_is_named() {
+        assert!("x".parse::<Advertised>().unwrap_err().contains("`x`"));
+        assert!("::1=1.2.3.4".parse::<Advertised>().unwrap_err().contains("mixes"));
+    }
+}
