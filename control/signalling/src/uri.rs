@@ -1,0 +1,595 @@
+//! SIP, SIPS and tel URIs (RFC 3261 §19.1, RFC 3966), borrowed from the message they are in.
+
+use core::fmt;
+use core::net::{IpAddr, Ipv6Addr};
+use std::borrow::Cow;
+use std::hash::{Hash, Hasher};
+
+use crate::error::Malformed;
+use crate::text;
+
+/// The scheme of a URI.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Scheme {
+    /// `sip:`
+    Sip,
+    /// `sips:`
+    Sips,
+    /// `tel:`
+    Tel,
+    /// Any other; [`Uri::as_str`] has its text.
+    Other,
+}
+
+/// A host: a name, or an address (an IPv6 reference without its brackets).
+#[derive(Clone, Copy, Debug, Eq)]
+pub enum Host<'a> {
+    /// A domain name, as it was sent.
+    Name(&'a str),
+    /// An address literal.
+    Ip(IpAddr),
+}
+
+impl PartialEq for Host<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Name(a), Self::Name(b)) => a.eq_ignore_ascii_case(b),
+            (Self::Ip(a), Self::Ip(b)) => a == b,
+            _ => false,
+        }
+    }
+}
+
+impl Hash for Host<'_> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        match self {
+            Self::Name(name) => name.bytes().for_each(|it| state.write_u8(it.to_ascii_lowercase())),
+            Self::Ip(ip) => ip.hash(state),
+        }
+    }
+}
+
+impl Host<'_> {
+    /// The address, when it is a literal.
+    #[must_use]
+    pub const fn ip(&self) -> Option<IpAddr> {
+        match self {
+            Self::Name(_) => None,
+            Self::Ip(ip) => Some(*ip),
+        }
+    }
+}
+
+impl fmt::Display for Host<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Name(name) => f.write_str(name),
+            Self::Ip(IpAddr::V4(ip)) => write!(f, "{ip}"),
+            Self::Ip(IpAddr::V6(ip)) => write!(f, "[{ip}]"),
+        }
+    }
+}
+
+/// Reads `host[:port]` (RFC 3261 §25.1); white space around the colon is allowed.
+///
+/// # Errors
+/// Malformed when the host is neither a name nor an address or the port does not fit.
+pub(crate) fn split_host_port(text: &str) -> Result<(Host<'_>, Option<u16>), Malformed> {
+    let (host, rest) = if let Some(inner) = text.strip_prefix('[') {
+        let (inside, rest) = inner.split_once(']').ok_or(Malformed::Uri)?;
+        let ip: Ipv6Addr = inside.parse().map_err(|_| Malformed::Uri)?;
+        (Host::Ip(IpAddr::V6(ip)), rest)
+    } else {
+        let end = text.find(':').unwrap_or(text.len());
+        let (name, rest) = text.split_at(end);
+        (host_name(name.trim_end_matches([' ', '\t']))?, rest)
+    };
+    let rest = rest.trim_matches([' ', '\t']);
+    if rest.is_empty() {
+        return Ok((host, None));
+    }
+    let digits = rest.strip_prefix(':').ok_or(Malformed::Uri)?;
+    let port = text::number(text::trim(digits.as_bytes())).and_then(|it| u16::try_from(it).ok());
+    Ok((host, Some(port.filter(|it| *it != 0).ok_or(Malformed::Uri)?)))
+}
+
+fn host_name(name: &str) -> Result<Host<'_>, Malformed> {
+    // An underscore is not in the grammar, but is in the names of many Windows and Docker hosts.
+    let good = |it: u8| it.is_ascii_alphanumeric() || matches!(it, b'-' | b'.' | b'_');
+    if name.is_empty() || !name.bytes().all(good) {
+        return Err(Malformed::Uri);
+    }
+    match name.parse() {
+        Ok(ip) => Ok(Host::Ip(IpAddr::V4(ip))),
+        Err(_) => Ok(Host::Name(name)),
+    }
+}
+
+/// A URI that was checked and is read in place.
+///
+/// `==` is the comparison of RFC 3261 §19.1.4, not of the text.
+#[derive(Clone, Copy)]
+pub struct Uri<'a> {
+    raw: &'a str,
+    scheme: Scheme,
+    user: Option<&'a str>,
+    password: Option<&'a str>,
+    host: Host<'a>,
+    port: Option<u16>,
+    params: &'a str,
+    headers: &'a str,
+}
+
+impl<'a> Uri<'a> {
+    /// Reads a URI without angle brackets.
+    ///
+    /// # Errors
+    /// Malformed when it does not keep to the grammar of its scheme; of schemes other than `sip`,
+    /// `sips` and `tel` only the octets are looked at.
+    pub fn parse(raw: &'a str) -> Result<Self, Malformed> {
+        let (scheme, rest) = raw.split_once(':').ok_or(Malformed::Uri)?;
+        let scheme_octet = |it: u8| it.is_ascii_alphanumeric() || matches!(it, b'+' | b'-' | b'.');
+        if !scheme.starts_with(|it: char| it.is_ascii_alphabetic())
+            || !scheme.bytes().all(scheme_octet)
+        {
+            return Err(Malformed::Uri);
+        }
+        if scheme.eq_ignore_ascii_case("sip") {
+            Self::parse_sip(raw, Scheme::Sip, rest)
+        } else if scheme.eq_ignore_ascii_case("sips") {
+            Self::parse_sip(raw, Scheme::Sips, rest)
+        } else if scheme.eq_ignore_ascii_case("tel") {
+            Self::parse_tel(raw, rest)
+        } else {
+            let bad = |it: u8| it <= b' ' || it >= 127 || matches!(it, b'<' | b'>' | b'"');
+            if rest.is_empty() || rest.bytes().any(bad) {
+                return Err(Malformed::Uri);
+            }
+            Ok(Self::opaque(raw, Scheme::Other, None, ""))
+        }
+    }
+
+    /// As [`Self::parse`], from octets that have to be ASCII.
+    ///
+    /// # Errors
+    /// As [`Self::parse`].
+    pub fn parse_bytes(raw: &'a [u8]) -> Result<Self, Malformed> {
+        Self::parse(text::utf8(raw).ok_or(Malformed::Uri)?)
+    }
+
+    fn opaque(raw: &'a str, scheme: Scheme, user: Option<&'a str>, params: &'a str) -> Self {
+        let host = Host::Name("");
+        Self { raw, scheme, user, password: None, host, port: None, params, headers: "" }
+    }
+
+    fn parse_sip(raw: &'a str, scheme: Scheme, rest: &'a str) -> Result<Self, Malformed> {
+        // An at sign is in no other part, so the first one ends the user, whatever that holds.
+        let (userinfo, rest) = match rest.split_once('@') {
+            Some((userinfo, rest)) => (Some(userinfo), rest),
+            None => (None, rest),
+        };
+        let (user, password) = match userinfo {
+            None => (None, None),
+            Some(it) => match it.split_once(':') {
+                Some((user, password)) => (Some(user), Some(password)),
+                None => (Some(it), None),
+            },
+        };
+        if user.is_some_and(|it| it.is_empty() || !is_escaped_text(it, b"&=+$,;?/#")) {
+            return Err(Malformed::Uri);
+        }
+        if password.is_some_and(|it| !is_escaped_text(it, b"&=+$,")) {
+            return Err(Malformed::Uri);
+        }
+        let (rest, headers) = match rest.split_once('?') {
+            Some((rest, headers)) => (rest, headers),
+            None => (rest, ""),
+        };
+        let params_at = rest.find(';').unwrap_or(rest.len());
+        let (host_port, params) = rest.split_at(params_at);
+        if host_port.bytes().any(text::is_space) {
+            return Err(Malformed::Uri);
+        }
+        let (host, port) = split_host_port(host_port)?;
+        check_pairs(params.strip_prefix(';').unwrap_or(params), ';', b"[]/:&+$", true)?;
+        check_pairs(headers, '&', b"[]/?:+$", false)?;
+        Ok(Self { raw, scheme, user, password, host, port, params, headers })
+    }
+
+    fn parse_tel(raw: &'a str, rest: &'a str) -> Result<Self, Malformed> {
+        let params_at = rest.find(';').unwrap_or(rest.len());
+        let (number, params) = rest.split_at(params_at);
+        let digits = number.strip_prefix('+').unwrap_or(number);
+        let good = |it: u8| {
+            it.is_ascii_hexdigit() || matches!(it, b'*' | b'#' | b'-' | b'.' | b'(' | b')')
+        };
+        if digits.is_empty() || !digits.bytes().all(good) {
+            return Err(Malformed::Uri);
+        }
+        check_pairs(params.strip_prefix(';').unwrap_or(params), ';', b"[]/:&+$", true)?;
+        Ok(Self::opaque(raw, Scheme::Tel, Some(number), params))
+    }
+
+    /// The text as it was sent.
+    #[must_use]
+    pub const fn as_str(&self) -> &'a str {
+        self.raw
+    }
+
+    /// The scheme.
+    #[must_use]
+    pub const fn scheme(&self) -> Scheme {
+        self.scheme
+    }
+
+    /// Whether it is a `sip` or `sips` URI.
+    #[must_use]
+    pub const fn is_sip(&self) -> bool {
+        matches!(self.scheme, Scheme::Sip | Scheme::Sips)
+    }
+
+    /// The user with its escapes, as it was sent; of a `tel` URI the number.
+    #[must_use]
+    pub const fn user(&self) -> Option<&'a str> {
+        self.user
+    }
+
+    /// The user with its escapes resolved; octets that are not UTF-8 become U+FFFD.
+    #[must_use]
+    pub fn user_decoded(&self) -> Option<Cow<'a, str>> {
+        self.user.map(|it| match unescape(it) {
+            Cow::Borrowed(octets) => String::from_utf8_lossy(octets),
+            Cow::Owned(octets) => Cow::Owned(String::from_utf8_lossy(&octets).into_owned()),
+        })
+    }
+
+    /// The password, which nobody should put there (RFC 3261 §19.1.1).
+    #[must_use]
+    pub const fn password(&self) -> Option<&'a str> {
+        self.password
+    }
+
+    /// The host; an empty name for schemes that have none.
+    #[must_use]
+    pub const fn host(&self) -> Host<'a> {
+        self.host
+    }
+
+    /// The port, when it has one.
+    #[must_use]
+    pub const fn port(&self) -> Option<u16> {
+        self.port
+    }
+
+    /// The port, or 5061 for `sips` and 5060 for `sip`.
+    #[must_use]
+    pub fn port_or_default(&self) -> u16 {
+        self.port.unwrap_or(if self.scheme == Scheme::Sips { 5061 } else { 5060 })
+    }
+
+    /// The parameters in order; `None` for a flag.
+    pub fn params(&self) -> impl Iterator<Item = (&'a str, Option<&'a str>)> + use<'a> {
+        pairs(self.params.strip_prefix(';').unwrap_or(self.params), ';')
+    }
+
+    /// The value of a parameter, empty for a flag; names are compared without escapes and case.
+    #[must_use]
+    pub fn param(&self, name: &str) -> Option<&'a str> {
+        self.params()
+            .find(|(it, _)| eq_unescaped(it, name, true))
+            .map(|(_, value)| value.unwrap_or(""))
+    }
+
+    /// Whether a route through this URI is loose (RFC 3261 §16.12).
+    #[must_use]
+    pub fn is_loose(&self) -> bool {
+        self.param("lr").is_some()
+    }
+
+    /// The headers in order, with their escapes.
+    pub fn headers(&self) -> impl Iterator<Item = (&'a str, Option<&'a str>)> + use<'a> {
+        pairs(self.headers, '&')
+    }
+
+    /// The headers as they were sent, without the question mark; empty when there are none.
+    #[must_use]
+    pub const fn headers_str(&self) -> &'a str {
+        self.headers
+    }
+
+    /// The URI without its headers and without the parameter `method`: what may become a Request-URI
+    /// (RFC 3261 §19.1.1, table 1).
+    #[must_use]
+    pub fn as_request_uri(&self) -> Cow<'a, str> {
+        let raw =
+            self.raw.split_once('?').filter(|_| !self.headers.is_empty()).map_or(self.raw, |it| {
+                // The user may hold question marks; the headers begin after all else.
+                let _ = it;
+                &self.raw[..self.raw.len() - self.headers.len() - 1]
+            });
+        if !self.is_sip() || self.param("method").is_none() {
+            return Cow::Borrowed(raw);
+        }
+        let mut out = raw[..raw.len() - self.params.len()].to_owned();
+        for (name, value) in self.params().filter(|(name, _)| !eq_unescaped(name, "method", true)) {
+            out.push(';');
+            out.push_str(name);
+            if let Some(value) = value {
+                out.push('=');
+                out.push_str(value);
+            }
+        }
+        Cow::Owned(out)
+    }
+
+    /// `scheme:user@host:port` without password, parameters and headers: the address of record
+    /// (RFC 3261 §10.3), scheme and host in lower case, unneeded escapes of the user resolved.
+    #[must_use]
+    pub fn address_of_record(&self) -> String {
+        match self.scheme {
+            Scheme::Tel => format!("tel:{}", self.user.unwrap_or("")),
+            Scheme::Other => self.raw.to_owned(),
+            Scheme::Sip | Scheme::Sips => {
+                let mut builder =
+                    UriBuilder::new(self.scheme, self.user_decoded().as_deref(), self.host);
+                if let Some(port) = self.port {
+                    builder = builder.port(port);
+                }
+                builder.finish()
+            }
+        }
+    }
+
+    fn same_params(&self, other: &Self) -> bool {
+        // In only one of the two, these still make a difference; others do not.
+        const STRICT: [&str; 5] = ["user", "ttl", "method", "maddr", "transport"];
+        self.params().all(|(name, value)| {
+            match other.params().find(|(it, _)| eq_both_unescaped(it, name, true)) {
+                Some((_, theirs)) => {
+                    eq_both_unescaped(theirs.unwrap_or(""), value.unwrap_or(""), true)
+                }
+                None => !STRICT.iter().any(|it| eq_unescaped(name, it, true)),
+            }
+        })
+    }
+
+    fn same_headers(&self, other: &Self) -> bool {
+        self.headers().count() == other.headers().count()
+            && self.headers().all(|(name, value)| {
+                other.headers().any(|(it, theirs)| {
+                    eq_both_unescaped(it, name, true)
+                        && eq_both_unescaped(theirs.unwrap_or(""), value.unwrap_or(""), false)
+                })
+            })
+    }
+}
+
+impl PartialEq for Uri<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        let same_text = |a: Option<&str>, b: Option<&str>| match (a, b) {
+            (None, None) => true,
+            (Some(a), Some(b)) => eq_both_unescaped(a, b, false),
+            _ => false,
+        };
+        match self.scheme {
+            _ if self.scheme != other.scheme => false,
+            Scheme::Other => self.raw == other.raw,
+            Scheme::Tel => {
+                let digits = |it: Option<&str>| -> String {
+                    it.unwrap_or("").chars().filter(|it| !"-.()".contains(*it)).collect()
+                };
+                digits(self.user).eq_ignore_ascii_case(&digits(other.user))
+                    && self.params().count() == other.params().count()
+                    && self.same_params(other)
+                    && other.same_params(self)
+            }
+            Scheme::Sip | Scheme::Sips => {
+                same_text(self.user, other.user)
+                    && same_text(self.password, other.password)
+                    && self.host == other.host
+                    && self.port == other.port
+                    && self.same_params(other)
+                    && other.same_params(self)
+                    && self.same_headers(other)
+            }
+        }
+    }
+}
+
+impl fmt::Display for Uri<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.raw)
+    }
+}
+
+impl fmt::Debug for Uri<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Numbers and addresses of persons stay out of logs; `Display` writes them when asked to.
+        write!(f, "Uri({:?} at {:?})", self.scheme, self.host)
+    }
+}
+
+fn pairs(text: &str, separator: char) -> impl Iterator<Item = (&str, Option<&str>)> {
+    let parts = (!text.is_empty()).then(|| text.split(separator));
+    parts.into_iter().flatten().map(|it| match it.split_once('=') {
+        Some((name, value)) => (name, Some(value)),
+        None => (it, None),
+    })
+}
+
+fn check_pairs(text: &str, separator: char, more: &[u8], flags: bool) -> Result<(), Malformed> {
+    for (name, value) in pairs(text, separator) {
+        let good_value = match value {
+            Some(value) => is_escaped_text(value, more),
+            None => flags,
+        };
+        if name.is_empty() || !is_escaped_text(name, more) || !good_value {
+            return Err(Malformed::Uri);
+        }
+    }
+    Ok(())
+}
+
+/// Whether `text` is unreserved characters, escapes, and those of `more`.
+fn is_escaped_text(text: &str, more: &[u8]) -> bool {
+    let octets = text.as_bytes();
+    let mut at = 0;
+    while let Some(octet) = octets.get(at) {
+        if *octet == b'%' {
+            let hex = |offset| octets.get(at + offset).is_some_and(u8::is_ascii_hexdigit);
+            if !hex(1) || !hex(2) {
+                return false;
+            }
+            at += 3;
+        } else if is_unreserved(*octet) || more.contains(octet) {
+            at += 1;
+        } else {
+            return false;
+        }
+    }
+    true
+}
+
+const fn is_unreserved(octet: u8) -> bool {
+    octet.is_ascii_alphanumeric()
+        || matches!(octet, b'-' | b'_' | b'.' | b'!' | b'~' | b'*' | b'\'' | b'(' | b')')
+}
+
+struct Unescaped<'a>(&'a [u8]);
+
+impl Iterator for Unescaped<'_> {
+    type Item = u8;
+
+    fn next(&mut self) -> Option<u8> {
+        let hex = |it: u8| char::from(it).to_digit(16).and_then(|it| u8::try_from(it).ok());
+        match self.0 {
+            [b'%', high, low, rest @ ..] => match (hex(*high), hex(*low)) {
+                (Some(high), Some(low)) => {
+                    self.0 = rest;
+                    Some(high << 4 | low)
+                }
+                _ => {
+                    self.0 = &self.0[1..];
+                    Some(b'%')
+                }
+            },
+            [first, rest @ ..] => {
+                self.0 = rest;
+                Some(*first)
+            }
+            [] => None,
+        }
+    }
+}
+
+/// Resolves `%HH`; what is not an escape stays.
+#[must_use]
+pub fn unescape(text: &str) -> Cow<'_, [u8]> {
+    if text.contains('%') {
+        Cow::Owned(Unescaped(text.as_bytes()).collect())
+    } else {
+        Cow::Borrowed(text.as_bytes())
+    }
+}
+
+/// Writes `text` so that it can be the user of a URI.
+pub fn escape_user_into(out: &mut String, text: &str) {
+    escape_into(out, text, b"&=+$,;?/");
+}
+
+/// Writes `text` so that it can be the value of a header in a URI, as in Refer-To with Replaces.
+pub fn escape_header_into(out: &mut String, text: &str) {
+    escape_into(out, text, b"[]/?:+$");
+}
+
+fn escape_into(out: &mut String, text: &str, more: &[u8]) {
+    const HEX: &[u8; 16] = b"0123456789ABCDEF";
+    for octet in text.bytes() {
+        if is_unreserved(octet) || more.contains(&octet) {
+            out.push(char::from(octet));
+        } else {
+            out.push('%');
+            out.push(char::from(HEX[usize::from(octet >> 4)]));
+            out.push(char::from(HEX[usize::from(octet & 15)]));
+        }
+    }
+}
+
+fn eq_both_unescaped(a: &str, b: &str, ignore_case: bool) -> bool {
+    let fold = move |it: u8| if ignore_case { it.to_ascii_lowercase() } else { it };
+    Unescaped(a.as_bytes()).map(fold).eq(Unescaped(b.as_bytes()).map(fold))
+}
+
+fn eq_unescaped(escaped: &str, plain: &str, ignore_case: bool) -> bool {
+    let fold = move |it: u8| if ignore_case { it.to_ascii_lowercase() } else { it };
+    Unescaped(escaped.as_bytes()).map(fold).eq(plain.bytes().map(fold))
+}
+
+/// Writes a SIP URI; what has to be escaped is escaped.
+///
+/// ```
+/// use tandem_signalling::uri::{Host, Scheme, UriBuilder};
+/// let uri = UriBuilder::new(Scheme::Sip, Some("al ice"), Host::Name("example.com"))
+///     .port(5070)
+///     .param("transport", Some("tcp"))
+///     .finish();
+/// assert_eq!(uri, "sip:al%20ice@example.com:5070;transport=tcp");
+/// ```
+#[derive(Clone, Debug)]
+pub struct UriBuilder {
+    text: String,
+}
+
+impl UriBuilder {
+    /// Begins a URI; `user` is plain text, not escaped. Only `sips` makes a difference to `sip`.
+    #[must_use]
+    pub fn new(scheme: Scheme, user: Option<&str>, host: Host<'_>) -> Self {
+        use fmt::Write;
+        let mut text = String::with_capacity(64);
+        text.push_str(if scheme == Scheme::Sips { "sips:" } else { "sip:" });
+        if let Some(user) = user {
+            escape_user_into(&mut text, user);
+            text.push('@');
+        }
+        match host {
+            Host::Name(name) => {
+                let good =
+                    name.chars().filter(|it| it.is_ascii_alphanumeric() || "-._".contains(*it));
+                text.extend(good.map(|it| it.to_ascii_lowercase()));
+            }
+            Host::Ip(_) => {
+                let _ = write!(text, "{host}");
+            }
+        }
+        Self { text }
+    }
+
+    /// Adds the port.
+    #[must_use]
+    pub fn port(mut self, port: u16) -> Self {
+        use fmt::Write;
+        let _ = write!(self.text, ":{port}");
+        self
+    }
+
+    /// Adds a parameter, or a flag.
+    #[must_use]
+    pub fn param(mut self, name: &str, value: Option<&str>) -> Self {
+        self.text.push(';');
+        escape_into(&mut self.text, name, b"[]/:&+$");
+        if let Some(value) = value {
+            self.text.push('=');
+            escape_into(&mut self.text, value, b"[]/:&+$");
+        }
+        self
+    }
+
+    /// The text.
+    #[must_use]
+    pub fn finish(self) -> String {
+        self.text
+    }
+}
+
+#[cfg(test)]
+mod tests;
