@@ -74,6 +74,8 @@ pub struct WorkerCounters {
     pub sent: u64,
     /// Second and further copies of forks.
     pub copies: u64,
+    /// Copies and own packets that were not sent: no free packet buffer, or refused by the port.
+    pub unsent: u64,
     /// Packets that the engine made itself (RTCP reports).
     pub originated: u64,
     /// Octets received (UDP payload).

@@ -50,7 +50,8 @@ pub struct Measurement {
     pub bitrate_peak_bps: u64,
     /// Round trip from RTCP (LSR/DLSR), ns; [`RTT_UNKNOWN`] if no RTCP told.
     pub rtt_ns: u64,
-    /// Packets lost in bursts (RFC 3611 §4.7.2, Gmin 16).
+    /// Packets lost in bursts (RFC 3611 §4.7.2, Gmin 16). Burst and gap figures count a packet as
+    /// lost that came more than 64 sequence numbers late: no receiver could still play it.
     pub burst_lost: u64,
     /// Packets expected in bursts.
     pub burst_packets: u64,
@@ -66,6 +67,9 @@ pub struct Measurement {
     pub gap_ns: u64,
     /// Number of gaps.
     pub gaps: u64,
+    /// Runs of consecutive losses, in bursts and gaps: `(burst_lost + gap_lost) / loss_runs` is
+    /// the mean length of a run (ITU-T G.107 burst ratio).
+    pub loss_runs: u64,
     /// Current SSRC.
     pub ssrc: u32,
     /// Current extended highest sequence number.
