@@ -9,5 +9,6 @@ pub mod netns;
 pub mod process;
 pub mod rtp_stream;
 pub mod skip;
+pub mod stage;
 pub mod tshark;
 pub mod wav;

@@ -100,7 +100,7 @@ fn frame(index: u32) -> Vec<u8> {
 
 fn a_law_tone(sample: u32) -> u8 {
     let phase = f64::from(sample) * 440.0 * std::f64::consts::TAU / 8000.0;
-    tandem_dsp::g711::alaw_encode((phase.sin() * 8000.0) as i16)
+    tandem_dsp::g711::a_encode((phase.sin() * 8000.0) as i16)
 }
 
 struct SplitMix(u64);
