@@ -24,7 +24,7 @@ use tandem_wire::time::Instant;
 //F pub mod fault;
 pub mod memory;
 //F pub mod pcap;
-//F pub mod socket;
+pub mod socket;
 
 /// Packets that walk together through one worker turn.
 pub const BURST: usize = 64;

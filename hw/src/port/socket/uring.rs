@@ -1,0 +1,851 @@
+//! Sockets by io_uring: one ring per worker, multishot receive into the frames themselves, one
+//! system call per burst.
+//!
+//! The frames are the kernel's provided buffers. The kernel writes its header (16 octets) and the
+//! sender's address (28) right before the payload, which so starts at [`HEADROOM`] without a copy:
+//!
+//! ```text
+//! frame: | 84 free | recvmsg_out 16 | name 28 | payload ... 1856 | 64 free |
+//! ```
+//!
+//! What can end a receive, and what follows: no buffer (the slot waits until frames are free
+//! again), an empty datagram, an ICMP error, lack of memory (armed again), a closed slot (nothing,
+//! its generation has passed), a descriptor that is no socket (the slot is dead, counted).
+//!
+//! Invariants of the unsafe code:
+//! - Everything that a submitted operation points to (frames, records, the receive header, the
+//!   buffer ring) is in `memory`, which is dropped only after the kernel has completed every
+//!   operation; if it does not, the memory is leaked.
+//! - A received frame is taken from the buffer ring before anybody looks at it.
+//! - What a completion says (kind, index, generation, buffer, lengths) is checked before use.
+
+use super::departing::{Records, empty_header};
+use super::name::{self, NAME_LEN};
+use super::provided::Provided;
+use super::{RESERVE, SocketConfig, set_dscp, slot_limit};
+use crate::doorbell::Doorbell;
+use crate::frame::{FrameId, FramePool, HEADROOM, MAX_PAYLOAD};
+use crate::port::{
+    BURST, DEPARTURES, Departure, Port, PortCounters, PortError, Received, SendOutcome,
+};
+use arrayvec::ArrayVec;
+use core::fmt;
+use core::mem::ManuallyDrop;
+use core::time::Duration;
+use io_uring::types::{CancelBuilder, Fixed, SubmitArgs, Timespec};
+use io_uring::{IoUring, cqueue, opcode, squeue};
+use rustix::fd::{AsFd, AsRawFd};
+use std::collections::VecDeque;
+use std::io;
+use std::net::UdpSocket;
+use tandem_wire::addr::SockAddr;
+use tandem_wire::time::Instant;
+
+const OUT_LEN: usize = 16;
+const HEADER_LEN: usize = OUT_LEN + NAME_LEN;
+/// Where the kernel starts to write in a frame.
+const BUFFER_START: usize = HEADROOM - HEADER_LEN;
+#[expect(clippy::cast_possible_truncation, reason = "below FRAME_SIZE")]
+const BUFFER_LEN: u32 = (HEADER_LEN + MAX_PAYLOAD) as u32;
+const GROUP: u16 = 0;
+const SUBMISSIONS: u32 = 256;
+/// Sends that may be with the kernel; they complete within the call that submits them, so two
+/// bursts are plenty.
+#[expect(clippy::cast_possible_truncation, reason = "a small constant")]
+const SENDS: u32 = 2 * DEPARTURES as u32;
+
+const KIND_RECEIVE: u64 = 1;
+const KIND_SEND: u64 = 2;
+const KIND_BELL: u64 = 3;
+pub(super) const GENERATION_MASK: u32 = 0x00ff_ffff;
+
+/// Kind, generation and index of an operation.
+const fn tag(kind: u64, generation: u32, index: u32) -> u64 {
+    kind << 56 | (generation as u64) << 32 | index as u64
+}
+
+/// Why io_uring can't be used here.
+#[derive(Debug)]
+pub struct Unavailable {
+    reason: &'static str,
+    error: Option<io::Error>,
+}
+
+impl Unavailable {
+    const fn because(reason: &'static str) -> Self {
+        Self { reason, error: None }
+    }
+
+    fn system(error: io::Error) -> Self {
+        let reason = match error.raw_os_error() {
+            Some(libc::ENOSYS) => "the kernel has no io_uring",
+            Some(libc::EPERM | libc::EACCES) => {
+                "io_uring is not permitted (sysctl kernel.io_uring_disabled, or a container's \
+                 seccomp profile)"
+            }
+            Some(libc::ENOMEM) => "not enough memory may be locked (ulimit -l)",
+            Some(libc::EMFILE | libc::ENFILE) => "the open-files limit is reached (ulimit -n)",
+            _ => "io_uring failed",
+        };
+        Self { reason, error: Some(error) }
+    }
+}
+
+impl fmt::Display for Unavailable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.reason)?;
+        self.error.as_ref().map_or(Ok(()), |error| write!(f, ": {error}"))
+    }
+}
+
+impl std::error::Error for Unavailable {}
+
+impl From<PortError> for Unavailable {
+    fn from(error: PortError) -> Self {
+        match error {
+            PortError::System { error, .. } => Self::system(error),
+            _ => Self::because("the open-files limit leaves no slot (ulimit -n)"),
+        }
+    }
+}
+
+#[derive(Debug, Default)]
+struct Slot {
+    socket: Option<UdpSocket>,
+    generation: u32,
+    /// A receive of this generation is with the kernel.
+    armed: bool,
+    /// It waits in `rearm`.
+    queued: bool,
+}
+
+/// What the kernel may read or write while operations are in flight.
+#[derive(Debug)]
+struct KernelMemory {
+    pool: FramePool,
+    provided: Provided,
+    records: Records,
+    receive: Box<libc::msghdr>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Completion {
+    user_data: u64,
+    result: i32,
+    flags: u32,
+}
+
+impl Completion {
+    #[expect(clippy::cast_possible_truncation, reason = "the parts of a tag")]
+    const fn parts(self) -> (u64, u32, u32) {
+        let generation = (self.user_data >> 32) as u32 & GENERATION_MASK;
+        (self.user_data >> 56, generation, self.user_data as u32)
+    }
+}
+
+/// See the module.
+pub struct Uring {
+    ring: IoUring,
+    memory: ManuallyDrop<KernelMemory>,
+    slots: Vec<Slot>,
+    /// Slots to receive on again.
+    rearm: Vec<u32>,
+    /// Completions of receives that a send found in the queue.
+    stash: VecDeque<Completion>,
+    bell: Option<Doorbell>,
+    bell_generation: u32,
+    /// Receives and polls that the kernel has.
+    standing: u32,
+    counters: PortCounters,
+}
+
+impl fmt::Debug for Uring {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Uring")
+            .field("memory", &self.memory)
+            .field("standing", &self.standing)
+            .field("counters", &self.counters)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Uring {
+    /// A port for the calling thread.
+    ///
+    /// # Errors
+    /// When a size is not allowed or the system refuses.
+    pub fn new(config: &SocketConfig) -> Result<Self, PortError> {
+        config.check()?;
+        let completions = (u32::from(config.receive_buffers) + SENDS).next_power_of_two();
+        let ring = build_ring(completions).map_err(PortError::system("io_uring_setup"))?;
+        let slots = slot_limit(config.slots);
+        ring.submitter()
+            .register_files_sparse(slots)
+            .map_err(PortError::system("registering files"))?;
+        let pool = FramePool::new(config.frames).map_err(PortError::system("packet buffers"))?;
+        let provided =
+            Provided::new(config.receive_buffers).map_err(PortError::system("the buffer ring"))?;
+        let mut receive = Box::new(empty_header());
+        #[expect(clippy::cast_possible_truncation, reason = "28")]
+        {
+            receive.msg_namelen = NAME_LEN as u32;
+        }
+        let stash = 2 * completions as usize;
+        let records = Records::new(SENDS);
+        let mut port = Self {
+            ring,
+            memory: ManuallyDrop::new(KernelMemory { pool, provided, records, receive }),
+            slots: (0..slots).map(|_| Slot::default()).collect(),
+            rearm: Vec::with_capacity(slots as usize),
+            stash: VecDeque::with_capacity(stash),
+            bell: None,
+            bell_generation: 0,
+            standing: 0,
+            counters: PortCounters::default(),
+        };
+        port.register_buffers().map_err(PortError::system("registering buffers"))?;
+        port.replenish();
+        Ok(port)
+    }
+
+    fn register_buffers(&self) -> io::Result<()> {
+        let (address, entries) = (self.memory.provided.address(), self.memory.provided.entries());
+        // SAFETY: the ring of `entries` entries at `address` stays mapped until the io_uring is
+        // gone: both are in self, and Drop keeps the order.
+        unsafe { self.ring.submitter().register_buf_ring_with_flags(address, entries, GROUP, 0) }
+    }
+
+    /// Whether a packet can be sent and received by io_uring here, tried on loopback.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn is_available() -> Result<(), Unavailable> {
+        let config =
+            SocketConfig { slots: 1, frames: SocketConfig::MIN_FRAMES, receive_buffers: 16 };
+        let mut port = Self::new(&config)?;
+        let params = port.ring.params();
+        if !(params.is_feature_nodrop() && params.is_feature_ext_arg()) {
+            return Err(Unavailable::because("the kernel's io_uring is too old"));
+        }
+        let Ok(socket) = UdpSocket::bind("127.0.0.1:0").or_else(|_| UdpSocket::bind("[::1]:0"))
+        else {
+            return Err(Unavailable::because("there is no loopback to try it on"));
+        };
+        let sent = socket.local_addr().and_then(|own| socket.send_to(b"probe", own));
+        if sent.is_err() {
+            return Err(Unavailable::because("there is no loopback to try it on"));
+        }
+        port.open(0, socket)?;
+        let mut burst = ArrayVec::new();
+        for _ in 0..10 {
+            port.receive_burst(Instant::ZERO, &mut burst);
+            if let Some(packet) = burst.pop() {
+                let whole = port.payload(&packet.frame, packet.start, packet.len) == b"probe";
+                port.free(packet.frame);
+                return if whole {
+                    Ok(())
+                } else {
+                    Err(Unavailable::because("the kernel's receive has another layout"))
+                };
+            }
+            port.wait(Duration::from_millis(20));
+        }
+        Err(Unavailable::because("the kernel has no multishot receive (Linux 6.0)"))
+    }
+
+    /// Moves free frames to the kernel, and receives again on the slots that had to stop.
+    fn replenish(&mut self) {
+        let memory = &mut *self.memory;
+        let mut given = false;
+        while memory.provided.has_room() && memory.pool.available() > RESERVE {
+            let Some(frame) = memory.pool.alloc() else { break };
+            let address = memory.pool.address(&frame).wrapping_add(BUFFER_START);
+            if let Err(frame) = memory.provided.give(frame, address, BUFFER_LEN) {
+                memory.pool.free(frame);
+                break;
+            }
+            given = true;
+        }
+        if given {
+            memory.provided.publish();
+        }
+        if !self.rearm.is_empty() && self.memory.provided.posted() > 0 {
+            self.rearm_slots();
+        }
+    }
+
+    #[cold]
+    fn rearm_slots(&mut self) {
+        while let Some(index) = self.rearm.pop() {
+            let Some(slot) = self.slots.get_mut(index as usize) else { continue };
+            slot.queued = false;
+            if slot.socket.is_some() && !slot.armed && !self.arm(index) {
+                self.queue_rearm(index);
+                break;
+            }
+        }
+    }
+
+    fn queue_rearm(&mut self, index: u32) {
+        if let Some(slot) = self.slots.get_mut(index as usize)
+            && !slot.queued
+        {
+            slot.queued = true;
+            self.rearm.push(index);
+        }
+    }
+
+    /// Queues a multishot receive.
+    fn arm(&mut self, index: u32) -> bool {
+        let generation = self.slots[index as usize].generation;
+        let header: *const libc::msghdr = &raw const *self.memory.receive;
+        let entry = opcode::RecvMsgMulti::new(Fixed(index), header, GROUP).build().user_data(tag(
+            KIND_RECEIVE,
+            generation,
+            index,
+        ));
+        // SAFETY: the header and the buffers of the group are in `memory` (module invariant).
+        let pushed = unsafe { self.push(&entry) };
+        if pushed {
+            self.standing += 1;
+        }
+        self.slots[index as usize].armed = pushed;
+        pushed
+    }
+
+    /// Queues an operation, submitting the queue first if it is full.
+    ///
+    /// # Safety
+    /// What the entry points to stays valid and untouched until its last completion was taken.
+    unsafe fn push(&mut self, entry: &squeue::Entry) -> bool {
+        // SAFETY: the caller vouches for the entry.
+        if unsafe { self.ring.submission().push(entry) }.is_ok() {
+            return true;
+        }
+        self.submit();
+        // SAFETY: as above.
+        unsafe { self.ring.submission().push(entry) }.is_ok()
+    }
+
+    /// Submits what is queued and lets the kernel post completions.
+    fn submit(&mut self) {
+        for _ in 0..4 {
+            self.counters.syscalls += 1;
+            match self.ring.submit() {
+                // EBUSY and EAGAIN: the completion queue is full or memory is short; what remains
+                // stays queued and goes with the next call.
+                Err(error) if error.raw_os_error() == Some(libc::EINTR) => {}
+                Err(_) => return,
+                Ok(_) if self.ring.submission().is_empty() => return,
+                Ok(_) => {}
+            }
+        }
+    }
+
+    fn next_completion(&mut self) -> Option<Completion> {
+        let entry: cqueue::Entry = self.ring.completion().next()?;
+        Some(Completion {
+            user_data: entry.user_data(),
+            result: entry.result(),
+            flags: entry.flags(),
+        })
+    }
+
+    /// Handles completions until `out` is full or none is there.
+    fn harvest(&mut self, now: Instant, out: &mut ArrayVec<Received, BURST>) {
+        while !out.is_full() {
+            let next = self.stash.pop_front().or_else(|| self.next_completion());
+            let Some(completion) = next else { return };
+            if let Some(packet) = self.handle(completion, now) {
+                out.push(packet);
+            }
+        }
+    }
+
+    fn handle(&mut self, completion: Completion, now: Instant) -> Option<Received> {
+        let (kind, generation, index) = completion.parts();
+        match kind {
+            KIND_RECEIVE => return self.handle_receive(completion, generation, index, now),
+            KIND_SEND => {
+                // Rare: a send that did not complete within its own call was counted as sent.
+                if self.complete_send(completion).is_none() {
+                    self.counters.sent = self.counters.sent.saturating_sub(1);
+                    self.counters.send_failed += 1;
+                }
+            }
+            KIND_BELL => self.handle_bell(completion, generation),
+            _ => {}
+        }
+        None
+    }
+
+    #[inline]
+    fn handle_receive(
+        &mut self,
+        completion: Completion,
+        generation: u32,
+        index: u32,
+        now: Instant,
+    ) -> Option<Received> {
+        let frame = cqueue::buffer_select(completion.flags)
+            .and_then(|buffer| self.memory.provided.take(buffer));
+        let current =
+            self.slots.get(index as usize).is_some_and(|slot| slot.generation == generation);
+        if !cqueue::more(completion.flags) {
+            self.handle_end(completion.result, current, index);
+        }
+        let frame = frame?;
+        if !current {
+            self.counters.stale += u64::from(completion.result >= 0);
+            self.memory.pool.free(frame);
+            return None;
+        }
+        let parsed = u32::try_from(completion.result)
+            .ok()
+            .and_then(|len| parse(self.memory.pool.bytes(&frame), len));
+        let Some((source, len, truncated)) = parsed else {
+            self.counters.receive_errors += 1;
+            self.memory.pool.free(frame);
+            return None;
+        };
+        self.counters.received += 1;
+        self.counters.truncated += u64::from(truncated);
+        #[expect(clippy::cast_possible_truncation, reason = "128")]
+        let start = HEADROOM as u16;
+        Some(Received { frame, start, len, slot: index, truncated, source, arrival: now })
+    }
+
+    /// A receive has ended; `current` if its slot is still the one that it was for.
+    #[cold]
+    fn handle_end(&mut self, result: i32, current: bool, index: u32) {
+        self.standing = self.standing.saturating_sub(1);
+        if !current {
+            return;
+        }
+        self.slots[index as usize].armed = false;
+        match -result {
+            libc::EBADF | libc::ENOTSOCK | libc::EINVAL | libc::EOPNOTSUPP | libc::EFAULT => {
+                self.counters.dead_slots += 1;
+                return;
+            }
+            libc::ENOBUFS => self.counters.starved += 1,
+            error if error > 0 => self.counters.receive_errors += 1,
+            _ => {}
+        }
+        self.queue_rearm(index);
+    }
+
+    #[cold]
+    fn handle_bell(&mut self, completion: Completion, generation: u32) {
+        if generation == self.bell_generation
+            && let Some(bell) = &self.bell
+        {
+            bell.drain();
+        }
+        if !cqueue::more(completion.flags) {
+            self.standing = self.standing.saturating_sub(1);
+            if generation == self.bell_generation && completion.result >= 0 {
+                self.arm_bell();
+            }
+        }
+    }
+
+    fn arm_bell(&mut self) -> bool {
+        let Some(bell) = &self.bell else { return false };
+        let fd = io_uring::types::Fd(bell.as_fd().as_raw_fd());
+        #[expect(clippy::cast_sign_loss, reason = "1")]
+        let entry = opcode::PollAdd::new(fd, libc::POLLIN as u32)
+            .multi(true)
+            .build()
+            .user_data(tag(KIND_BELL, self.bell_generation, 0));
+        // SAFETY: a poll points to no memory, and the kernel holds the file itself.
+        let pushed = unsafe { self.push(&entry) };
+        self.standing += u32::from(pushed);
+        pushed
+    }
+
+    /// Frees the frame of a send; the octets that left, `None` if it failed.
+    fn complete_send(&mut self, completion: Completion) -> Option<u16> {
+        let (_, generation, index) = completion.parts();
+        let (frame, octets) = self.memory.records.complete(index, generation)?;
+        self.memory.pool.free(frame);
+        (i64::from(completion.result) == i64::from(octets)).then_some(octets)
+    }
+
+    /// Queues a send; `false` if it can't be sent, its frame is free then.
+    #[inline]
+    fn queue_send(&mut self, departure: Departure) -> bool {
+        let slot = departure.slot;
+        let open = self.slots.get(slot as usize).is_some_and(|slot| slot.socket.is_some());
+        if !open || !departure.is_sound() {
+            self.memory.pool.free(departure.frame);
+            return false;
+        }
+        let memory = &mut *self.memory;
+        let (index, generation, header) = match memory.records.fill(&memory.pool, departure) {
+            Ok(filled) => filled,
+            Err(frame) => {
+                memory.pool.free(frame);
+                return false;
+            }
+        };
+        #[expect(clippy::cast_sign_loss, reason = "two positive flags")]
+        let flags = (libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL) as u32;
+        let entry = opcode::SendMsg::new(Fixed(slot), header)
+            .flags(flags)
+            .build()
+            .user_data(tag(KIND_SEND, generation, index));
+        // SAFETY: header, address and frame are in `memory` and stay as they are until complete().
+        let pushed = unsafe { self.push(&entry) };
+        if !pushed && let Some((frame, _)) = self.memory.records.complete(index, generation) {
+            self.memory.pool.free(frame);
+        }
+        pushed
+    }
+
+    /// Collects the completions of a burst of sends; those of receives wait in the stash.
+    fn collect_sends(&mut self, outcome: &mut SendOutcome, mut pending: u32) {
+        while pending > 0 && self.stash.len() < self.stash.capacity() {
+            let Some(completion) = self.next_completion() else { break };
+            if completion.parts().0 != KIND_SEND {
+                self.stash.push_back(completion);
+                continue;
+            }
+            pending -= 1;
+            match self.complete_send(completion) {
+                Some(octets) => {
+                    outcome.sent += 1;
+                    outcome.sent_octets += u64::from(octets);
+                }
+                None => outcome.failed += 1,
+            }
+        }
+        // With MSG_DONTWAIT sends complete in the call that submits them. What the kernel took
+        // and has not finished all the same counts as sent; handle() corrects that if it fails.
+        outcome.sent += pending;
+    }
+
+    fn has_completions(&mut self) -> bool {
+        !self.stash.is_empty() || !self.ring.completion().is_empty()
+    }
+
+    /// Whether the kernel has work that only a system call gets done.
+    fn wants_call(&mut self) -> bool {
+        let submission = self.ring.submission();
+        submission.taskrun() || submission.cq_overflow() || !submission.is_empty()
+    }
+
+    /// Cancels the receive of a slot that is being closed; its completions find another generation.
+    fn cancel(&mut self, user_data: u64) {
+        let limit = Timespec::new().sec(1);
+        let cancel = CancelBuilder::user_data(user_data);
+        // Not found: it ended by itself, and its completion is on the way.
+        let _ = self.ring.submitter().register_sync_cancel(Some(limit), cancel);
+    }
+
+    /// Ends every operation; `true` if the kernel holds none any more.
+    fn quiesce(&mut self) -> bool {
+        self.submit();
+        for slot in &mut self.slots {
+            slot.generation = (slot.generation + 1) & GENERATION_MASK;
+        }
+        self.bell_generation = (self.bell_generation + 1) & GENERATION_MASK;
+        let limit = Timespec::new().sec(1);
+        let _ = self.ring.submitter().register_sync_cancel(Some(limit), CancelBuilder::any());
+        let pause = Timespec::new().nsec(10_000_000);
+        for _ in 0..100 {
+            while let Some(completion) = self.stash.pop_front().or_else(|| self.next_completion()) {
+                let stale = self.handle(completion, Instant::ZERO);
+                debug_assert!(stale.is_none(), "every generation has passed");
+            }
+            if self.standing == 0 && self.memory.records.in_flight() == 0 {
+                let submitter = self.ring.submitter();
+                // The files now, because a ring that is closed lets go of them later.
+                let _ = submitter.unregister_files();
+                return submitter.unregister_buf_ring(GROUP).is_ok();
+            }
+            let _ = self.ring.submitter().submit_with_args(1, &SubmitArgs::new().timespec(&pause));
+        }
+        false
+    }
+}
+
+/// The best ring that this kernel has.
+fn build_ring(completions: u32) -> io::Result<IoUring> {
+    let mut best = IoUring::builder();
+    best.setup_cqsize(completions).setup_clamp().setup_submit_all();
+    // The kernel posts completions when this thread asks for them, and never interrupts it (6.1).
+    let mut deferred = best.clone();
+    deferred.setup_single_issuer().setup_defer_taskrun().setup_taskrun_flag();
+    // Completions are posted at the next system call or clock tick (5.19).
+    let mut cooperative = best.clone();
+    cooperative.setup_coop_taskrun().setup_taskrun_flag();
+    let mut plain = IoUring::builder();
+    plain.setup_cqsize(completions).setup_clamp();
+    deferred
+        .build(SUBMISSIONS)
+        .or_else(|_| cooperative.build(SUBMISSIONS))
+        .or_else(|_| plain.build(SUBMISSIONS))
+}
+
+/// Sender, payload length and whether it was cut, out of what the kernel wrote to a frame; `len`
+/// is what it says that it wrote. `None` if that can't be.
+#[inline]
+fn parse(frame: &[u8], len: u32) -> Option<(SockAddr, u16, bool)> {
+    let payload = len.checked_sub(BUFFER_LEN - MAX_PAYLOAD_U32)?;
+    if payload > MAX_PAYLOAD_U32 {
+        return None;
+    }
+    let header = frame.get(BUFFER_START..HEADROOM)?;
+    let (out, name) = header.split_first_chunk::<OUT_LEN>()?;
+    let field = |at: usize| u32::from_ne_bytes([out[at], out[at + 1], out[at + 2], out[at + 3]]);
+    let (name_len, flags) = (field(0) as usize, field(12));
+    let source = name::parse(name.get(..name_len)?);
+    #[expect(clippy::cast_sign_loss, reason = "a positive flag")]
+    let truncated = flags & libc::MSG_TRUNC as u32 != 0;
+    Some((source, u16::try_from(payload).ok()?, truncated))
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "below FRAME_SIZE")]
+const MAX_PAYLOAD_U32: u32 = MAX_PAYLOAD as u32;
+
+impl Drop for Uring {
+    fn drop(&mut self) {
+        if self.quiesce() {
+            // SAFETY: the kernel has completed everything that pointed into the memory, the ring
+            // takes no more operations, and nobody uses `memory` after this.
+            unsafe { ManuallyDrop::drop(&mut self.memory) };
+        }
+    }
+}
+
+impl Port for Uring {
+    type Endpoint = UdpSocket;
+
+    fn name(&self) -> &'static str {
+        "socket(io_uring)"
+    }
+
+    fn receive_burst(&mut self, now: Instant, out: &mut ArrayVec<Received, BURST>) {
+        self.replenish();
+        let before = out.len();
+        self.harvest(now, out);
+        if out.len() == before && self.wants_call() {
+            self.submit();
+            self.harvest(now, out);
+        }
+    }
+
+    #[inline]
+    fn payload(&self, frame: &FrameId, start: u16, len: u16) -> &[u8] {
+        self.memory.pool.payload(frame, start, len)
+    }
+
+    #[inline]
+    fn bytes_mut(&mut self, frame: &FrameId) -> &mut [u8] {
+        self.memory.pool.bytes_mut(frame)
+    }
+
+    #[inline]
+    fn alloc(&mut self) -> Option<FrameId> {
+        self.memory.pool.alloc()
+    }
+
+    #[inline]
+    fn copy(&mut self, frame: &FrameId, start: u16, len: u16) -> Option<FrameId> {
+        self.memory.pool.copy(frame, start, len)
+    }
+
+    #[inline]
+    fn free(&mut self, frame: FrameId) {
+        self.memory.pool.free(frame);
+    }
+
+    fn available(&self) -> usize {
+        self.memory.pool.available() + self.memory.provided.posted()
+    }
+
+    fn send_burst(&mut self, departures: &mut ArrayVec<Departure, DEPARTURES>) -> SendOutcome {
+        let mut outcome = SendOutcome::default();
+        let mut pending = 0;
+        for departure in departures.drain(..) {
+            if self.queue_send(departure) {
+                pending += 1;
+            } else {
+                outcome.failed += 1;
+            }
+        }
+        if pending > 0 {
+            self.submit();
+            self.collect_sends(&mut outcome, pending);
+        }
+        self.counters.sent += u64::from(outcome.sent);
+        self.counters.send_failed += u64::from(outcome.failed);
+        outcome
+    }
+
+    fn slots(&self) -> u32 {
+        u32::try_from(self.slots.len()).unwrap_or(u32::MAX)
+    }
+
+    fn open(&mut self, slot: u32, endpoint: UdpSocket) -> Result<(), PortError> {
+        let limit = self.slots();
+        let place =
+            self.slots.get_mut(slot as usize).ok_or(PortError::SlotOutOfRange { slot, limit })?;
+        if place.socket.is_some() {
+            return Err(PortError::SlotInUse(slot));
+        }
+        let updated = self
+            .ring
+            .submitter()
+            .register_files_update(slot, &[endpoint.as_raw_fd()])
+            .map_err(PortError::system("registering the socket"))?;
+        if updated != 1 {
+            let error = io::ErrorKind::Other.into();
+            return Err(PortError::System { operation: "registering the socket", error });
+        }
+        place.socket = Some(endpoint);
+        place.generation = (place.generation + 1) & GENERATION_MASK;
+        if !self.arm(slot) {
+            self.queue_rearm(slot);
+        }
+        self.submit();
+        Ok(())
+    }
+
+    fn close(&mut self, slot: u32) {
+        let Some(place) = self.slots.get(slot as usize) else { return };
+        if place.socket.is_none() {
+            return;
+        }
+        let armed = place.armed;
+        let user_data = tag(KIND_RECEIVE, place.generation, slot);
+        // A receive that is still queued would find the next socket of this slot.
+        self.submit();
+        let place = &mut self.slots[slot as usize];
+        place.generation = (place.generation + 1) & GENERATION_MASK;
+        place.armed = false;
+        place.socket = None;
+        let _ = self.ring.submitter().register_files_update(slot, &[-1]);
+        if armed {
+            self.cancel(user_data);
+            // The kernel lets the socket go, and with it the port, when it posts the end.
+            self.submit();
+        }
+    }
+
+    fn set_dscp(&mut self, slot: u32, dscp: u8) {
+        if let Some(Slot { socket: Some(socket), .. }) = self.slots.get(slot as usize) {
+            set_dscp(socket, dscp);
+        }
+    }
+
+    fn wait(&mut self, timeout: Duration) {
+        if self.has_completions() {
+            return;
+        }
+        let limit = Timespec::from(timeout);
+        self.counters.syscalls += 1;
+        // Whatever it says (time is up, a signal, a full queue), the caller looks again.
+        let _ = self.ring.submitter().submit_with_args(1, &SubmitArgs::new().timespec(&limit));
+    }
+
+    fn watch_doorbell(&mut self, bell: &Doorbell) -> Result<(), PortError> {
+        let bell = bell.try_clone().map_err(PortError::system("the doorbell"))?;
+        if self.bell.is_some() {
+            self.submit();
+            self.cancel(tag(KIND_BELL, self.bell_generation, 0));
+        }
+        self.bell_generation = (self.bell_generation + 1) & GENERATION_MASK;
+        self.bell = Some(bell);
+        if !self.arm_bell() {
+            let error = io::ErrorKind::ResourceBusy.into();
+            return Err(PortError::System { operation: "the doorbell", error });
+        }
+        self.submit();
+        Ok(())
+    }
+
+    fn counters(&self) -> PortCounters {
+        self.counters
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn written(name_len: u32, flags: u32) -> Vec<u8> {
+        let mut frame = vec![0; crate::frame::FRAME_SIZE];
+        for (at, field) in [(0, name_len), (4, 0), (8, 172), (12, flags)] {
+            frame[BUFFER_START + at..][..4].copy_from_slice(&field.to_ne_bytes());
+        }
+        let mut name = name::Name::EMPTY;
+        name.set("192.0.2.1:4660".parse::<std::net::SocketAddr>().unwrap().into());
+        frame[BUFFER_START + OUT_LEN..HEADROOM].copy_from_slice(&name.0);
+        frame
+    }
+
+    #[test]
+    fn what_the_kernel_writes_is_checked() {
+        let source = "192.0.2.1:4660".parse::<std::net::SocketAddr>().unwrap().into();
+        assert_eq!(parse(&written(16, 0), 44 + 172), Some((source, 172, false)));
+        assert_eq!(parse(&written(16, 0x20), BUFFER_LEN), Some((source, 1_856, true)));
+        assert_eq!(parse(&written(16, 0), 44), Some((source, 0, false)));
+        assert_eq!(parse(&written(16, 0), 43), None, "shorter than its header");
+        assert_eq!(parse(&written(16, 0), BUFFER_LEN + 1), None, "longer than the buffer");
+        assert_eq!(parse(&written(29, 0), 44 + 172), None, "a name longer than its room");
+        assert_eq!(parse(&written(u32::MAX, 0), 44 + 172), None);
+        assert_eq!(parse(&written(7, 0), 44 + 172), Some((SockAddr::NONE, 172, false)));
+    }
+
+    #[test]
+    fn the_parts_of_a_tag_come_back() {
+        let user_data = tag(KIND_SEND, GENERATION_MASK, u32::MAX);
+        let completion = Completion { user_data, result: 0, flags: 0 };
+        assert_eq!(completion.parts(), (KIND_SEND, GENERATION_MASK, u32::MAX));
+    }
+
+    #[test]
+    fn a_completion_that_cannot_be_is_ignored() {
+        let config = SocketConfig { slots: 2, frames: 512, receive_buffers: 64 };
+        let Ok(mut port) = Uring::new(&config) else {
+            eprintln!("skipped: {:?}", Uring::is_available());
+            return;
+        };
+        let buffer = |id: u32| id << 16 | 1;
+        for (user_data, result, flags) in [
+            (tag(KIND_RECEIVE, 0, 0), 44, buffer(64)),
+            (tag(KIND_RECEIVE, 0, 99), 44, buffer(65_535)),
+            (tag(KIND_RECEIVE, 0, 1), 44, 2),
+            (tag(KIND_RECEIVE, 9, 1), 44, buffer(3)),
+            (tag(KIND_SEND, 0, 0), 1, 0),
+            (tag(KIND_SEND, 1, 5_000), 1, 0),
+            (tag(KIND_BELL, 77, 0), 1, 2),
+            (tag(0, 0, 0), 0, 0),
+            (u64::MAX, i32::MIN, u32::MAX),
+        ] {
+            let completion = Completion { user_data, result, flags };
+            assert!(port.handle(completion, Instant::ZERO).is_none(), "{completion:?}");
+        }
+        assert_eq!(port.available(), 512);
+    }
+
+    #[test]
+    fn nothing_is_in_flight_after_the_end() {
+        let config = SocketConfig { slots: 2, frames: 512, receive_buffers: 64 };
+        let Ok(mut port) = Uring::new(&config) else {
+            eprintln!("skipped: {:?}", Uring::is_available());
+            return;
+        };
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let own = socket.local_addr().unwrap();
+        port.open(0, socket).unwrap();
+        port.open(1, UdpSocket::bind("[::1]:0").unwrap()).unwrap();
+        port.watch_doorbell(&Doorbell::new().unwrap()).unwrap();
+        UdpSocket::bind("127.0.0.1:0").unwrap().send_to(b"unread", own).unwrap();
+        assert_eq!(port.standing, 3);
+        assert!(port.quiesce());
+        assert_eq!(port.available(), 512);
+    }
+}
