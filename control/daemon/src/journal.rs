@@ -1,20 +1,22 @@
 //! The journal: what a `kill -9` must not lose.
 //!
 //! [`Journal::append`] is one `write()` to an append-only file, made before the message that
-//! depends on it leaves. A thread of its own makes the bytes durable (`fsync`) in groups, within
-//! [`SYNC_WITHIN`], moves them into the store, and deletes the segments that are no longer needed.
-//! After a crash, [`Journal::open`] reads what the store does not have yet and tells which calls
-//! were alive.
+//! depends on it leaves. One thread makes the bytes durable (`fsync`) in groups, within
+//! [`SYNC_WITHIN`]; another one moves entries into the store and deletes segments that are no longer
+//! needed. After a crash, [`Journal::open`] reads what the store may not have yet and tells which
+//! calls were alive.
 //!
 //! | file | what it holds |
 //! | --- | --- |
 //! | [`frame`] | framing of the entries in a segment, and reading with damage |
 //! | [`segment`] | the segment files of a folder |
-//! | [`mover`] | the thread that syncs and moves entries into the store |
+//! | `syncer` | the thread that syncs |
+//! | `mover` | the thread that moves entries into the store |
 
 pub mod frame;
-pub mod mover;
+mod mover;
 pub mod segment;
+mod syncer;
 
 use crate::record::{CallRecord, Registration};
 use crate::store::{Batch, Store, StoreError};
@@ -107,7 +109,7 @@ pub struct Recovered {
     pub alive: Vec<AliveCall>,
     /// Contacts that have not run out.
     pub registrations: Vec<Registration>,
-    /// Entries that were only in the journal and are in the store now.
+    /// Entries that the journal had for the store; those that it had already changed nothing.
     pub replayed: usize,
     /// Octets of the journal that could not be read (a torn tail after a power cut).
     pub damaged_octets: u64,
@@ -151,6 +153,12 @@ pub enum JournalError {
         /// The system's answer.
         source: io::Error,
     },
+    /// Its threads.
+    #[error("cannot start a thread for the journal: {source}. Raise the limit of processes (ulimit -u)")]
+    Thread {
+        /// The system's answer.
+        source: io::Error,
+    },
     /// The store refused what the journal holds.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -162,7 +170,7 @@ struct Queue {
     segment: Option<Segment>,
     /// Frames that the disk has not taken yet, in order.
     unwritten: VecDeque<Vec<u8>>,
-    /// Entries since the mover looked last.
+    /// Entries since the syncer looked last.
     fresh: Vec<Entry>,
     /// When the oldest of `fresh` was appended.
     since: Option<std::time::Instant>,
@@ -189,53 +197,41 @@ impl Inner {
 #[derive(Clone, Debug)]
 pub struct Journal {
     inner: Arc<Inner>,
-    thread: Arc<Mutex<Option<JoinHandle<()>>>>,
+    threads: Arc<Mutex<Vec<JoinHandle<()>>>>,
 }
 
 impl Journal {
     /// Opens the journal in `folder` (made if it is missing), brings the store up to date, and
-    /// starts the thread that syncs and moves.
+    /// starts the threads that sync and move.
     ///
     /// # Errors
     /// [`JournalError`] if the folder is not writable or the store refuses.
     pub fn open(folder: &Path, store: Arc<dyn Store>) -> Result<(Self, Recovered), JournalError> {
-        let folder = Folder::open(folder)?;
+        let mut folder = Folder::open(folder)?;
         let old = folder.read()?;
         let mut batch = Batch::default();
-        let (mut mover, replayed) = {
-            let mut mover = Mover::new(folder, store.clone(), old.segments);
-            let mut replayed = 0;
-            let ended: HashSet<&str> = old.entries.iter().filter_map(ended_id).collect();
-            for entry in &old.entries {
-                replayed += usize::from(entry.is_for_store());
-                batch.add(entry);
-                if entry.call_id().is_none_or(|id| !ended.contains(id)) {
-                    mover.note(entry);
-                }
+        let mut mover = Mover::new(store.clone(), old.segments);
+        let mut replayed = 0;
+        let ended: HashSet<&str> = old.entries.iter().filter_map(ended_id).collect();
+        for entry in &old.entries {
+            replayed += usize::from(entry.is_for_store());
+            batch.add(entry);
+            if entry.call_id().is_none_or(|id| !ended.contains(id)) {
+                mover.note(entry);
             }
-            (mover, replayed)
-        };
+        }
         store.apply(&batch)?;
         let alive = mover.alive();
-        let first = mover.begin()?;
+        let first = mover.begin(&mut folder)?;
         let registrations = store.registrations(Timestamp::now())?;
         let inner = Arc::new(Inner {
             queue: Mutex::new(Queue { segment: Some(first), ..Queue::default() }),
             wake: Condvar::new(),
             counters: JournalCounters::default(),
         });
-        let thread = std::thread::Builder::new()
-            .name("journal".into())
-            .spawn({
-                let inner = inner.clone();
-                move || mover.run(&inner)
-            })
-            .map_err(|source| JournalError::Folder {
-                what: "start the journal's thread for",
-                path: PathBuf::from("journal"),
-                source,
-            })?;
-        let journal = Self { inner, thread: Arc::new(Mutex::new(Some(thread))) };
+        let threads = start(&inner, folder, mover)
+            .map_err(|source| JournalError::Thread { source })?;
+        let journal = Self { inner, threads: Arc::new(Mutex::new(threads)) };
         let recovered =
             Recovered { alive, registrations, replayed, damaged_octets: old.damaged_octets };
         Ok((journal, recovered))
@@ -272,18 +268,35 @@ impl Journal {
         &self.inner.counters
     }
 
-    /// Syncs, moves everything into the store, and ends the thread.
+    /// Syncs, moves everything into the store, and ends the threads.
     pub fn close(&self) {
         self.inner.lock().stop = true;
         self.inner.wake.notify_one();
-        let thread =
-            self.thread.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
-        if let Some(thread) = thread
-            && thread.join().is_err()
-        {
-            tracing::error!("the journal's thread ended by a panic; its entries are read again at the next start");
+        let threads = std::mem::take(
+            &mut *self.threads.lock().unwrap_or_else(std::sync::PoisonError::into_inner),
+        );
+        for thread in threads {
+            if thread.join().is_err() {
+                tracing::error!(
+                    "a thread of the journal ended by a panic; entries are read again at the next start"
+                );
+            }
         }
     }
+}
+
+/// Starts the two threads.
+fn start(inner: &Arc<Inner>, folder: Folder, mut mover: Mover) -> io::Result<Vec<JoinHandle<()>>> {
+    let (steps, taken) = std::sync::mpsc::channel();
+    let sync = std::thread::Builder::new().name("journal-sync".into()).spawn({
+        let inner = inner.clone();
+        move || syncer::run(&inner, folder, &steps)
+    })?;
+    let moving = std::thread::Builder::new().name("journal-move".into()).spawn({
+        let inner = inner.clone();
+        move || mover.run(&inner, &taken)
+    })?;
+    Ok(vec![sync, moving])
 }
 
 impl Queue {
@@ -358,3 +371,6 @@ impl Entry {
         !matches!(self, Self::CallSetup(_) | Self::CallAnswered(_))
     }
 }
+
+#[cfg(test)]
+mod tests;

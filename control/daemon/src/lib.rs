@@ -4,6 +4,7 @@
 //! journal and the API have threads of their own and meet it in [`snapshot`], [`journal`] and
 //! [`store::users::UserList`].
 
+pub mod api;
 pub mod config;
 pub mod journal;
 pub mod link;

@@ -103,6 +103,12 @@ impl Batch {
         }
     }
 
+    /// How many changes there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.records.len() + self.registrations.len()
+    }
+
     /// Whether there is nothing to do.
     #[must_use]
     pub fn is_empty(&self) -> bool {

@@ -115,10 +115,8 @@ fn media(config: &Config, findings: &mut Vec<Finding>) {
     }
     within(findings, "media.port_min", media.port_min, 1_024, 65_534);
     if media.port_max <= media.port_min {
-        findings.push((
-            "media.port_max",
-            format!("must be above media.port_min ({})", media.port_min),
-        ));
+        findings
+            .push(("media.port_max", format!("must be above media.port_min ({})", media.port_min)));
     }
     // Every address family has the whole range for itself.
     let pairs = u32::from(media.port_max.saturating_sub(media.port_min)).div_ceil(2);
@@ -130,13 +128,7 @@ fn media(config: &Config, findings: &mut Vec<Finding>) {
     }
     within(findings, "media.workers", media.workers, 0, limits::MAX_WORKERS as u32);
     within(findings, "media.endpoints_ahead", media.endpoints_ahead, 1, 65_536);
-    within(
-        findings,
-        "media.max_terminations",
-        media.max_terminations,
-        2,
-        limits::MAX_TERMINATIONS,
-    );
+    within(findings, "media.max_terminations", media.max_terminations, 2, limits::MAX_TERMINATIONS);
     within(findings, "media.quarantine_ms", media.quarantine_ms, 0, 3_600_000);
     within(findings, "media.relearn_silence_ms", media.relearn_silence_ms, 0, 3_600_000);
     within(findings, "media.timeout_ms", media.timeout_ms, 0, 86_400_000);

@@ -176,7 +176,8 @@ fn unknown_keys(text: &str, table: &DeTable<'_>) -> Vec<Problem> {
             continue;
         };
         let Some(inner) = value.get_ref().as_table() else {
-            let message = format!("`{0}` is a section: write [{0}] and its keys below", section.name);
+            let message =
+                format!("`{0}` is a section: write [{0}] and its keys below", section.name);
             problems.push(problem(text, name.span(), message));
             continue;
         };
@@ -222,8 +223,11 @@ fn unknown_key(section: &str, key: &str) -> String {
 /// The nearest name, if one is near.
 fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     known
-        .map(|known| (strsim::jaro_winkler(name, known), known))
-        .filter(|(score, _)| *score > 0.7)
+        .map(|known| {
+            let swapped = strsim::normalized_damerau_levenshtein(name, known);
+            (swapped.max(strsim::jaro_winkler(name, known)), known)
+        })
+        .filter(|(score, _)| *score > 0.65)
         .max_by(|a, b| a.0.total_cmp(&b.0))
         .map(|(_, known)| known)
 }

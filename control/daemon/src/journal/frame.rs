@@ -86,9 +86,9 @@ const CRC_TABLE: [u32; 256] = {
 /// CRC-32 (polynomial 0x04c11db7, reflected), continued from `crc`.
 #[must_use]
 pub fn crc32(crc: u32, bytes: &[u8]) -> u32 {
-    !bytes.iter().fold(!crc, |crc, byte| {
-        CRC_TABLE[usize::from(crc.to_le_bytes()[0] ^ byte)] ^ (crc >> 8)
-    })
+    !bytes
+        .iter()
+        .fold(!crc, |crc, byte| CRC_TABLE[usize::from(crc.to_le_bytes()[0] ^ byte)] ^ (crc >> 8))
 }
 
 #[cfg(test)]

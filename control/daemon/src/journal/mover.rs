@@ -1,28 +1,29 @@
-//! The thread behind the journal: group commit, the way into the store, and rotation.
+//! The thread that moves durable entries into the store and deletes segments that nobody needs.
 
-use super::segment::{Folder, Segment};
+use super::segment::Segment;
+use super::syncer::Step;
 use super::{
-    AliveCall, Entry, Inner, JournalCounters, JournalError, MAX_UNMOVED, Queue, SEGMENT_SIZE,
-    SYNC_WITHIN, note_write_error,
+    AliveCall, Entry, Inner, JournalCounters, JournalError, MAX_UNMOVED, frame, note_write_error,
+    segment::Folder,
 };
 use crate::store::{Batch, Store};
 use std::collections::HashMap;
-use std::fs::{self, File};
+use std::fs;
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::Duration;
 
-/// How long entries gather before they are synced: less than half of what is promised, the rest
-/// is the disk's.
-const GATHER: Duration = Duration::from_millis(SYNC_WITHIN.as_millis() as u64 * 2 / 5);
-/// How long to wait before a refused write or batch is tried again.
+/// How long to wait before a refused batch is tried again.
 const RETRY: Duration = Duration::from_millis(500);
+/// Entries of one transaction at most, so that a catch-up does not hold the store for long.
+const MAX_BATCH: usize = 4_096;
 
 /// The state of the thread.
 #[derive(Debug)]
 pub(super) struct Mover {
-    folder: Folder,
     store: Arc<dyn Store>,
     /// Closed segments, to be deleted once the store has their entries.
     closed: Vec<PathBuf>,
@@ -30,29 +31,13 @@ pub(super) struct Mover {
     alive: HashMap<String, AliveCall>,
     /// What the store has not taken yet.
     pending: Batch,
-    /// Whether `pending` had to leave entries out: segments stay until a restart.
-    overflowed: bool,
-}
-
-/// What one look at the queue gave.
-struct Taken {
-    entries: Vec<Entry>,
-    since: Option<Instant>,
-    file: Option<Arc<File>>,
-    full: bool,
-    stop: bool,
+    /// Whether entries are in the journal alone: segments stay until a restart reads them.
+    incomplete: bool,
 }
 
 impl Mover {
-    pub(super) fn new(folder: Folder, store: Arc<dyn Store>, closed: Vec<PathBuf>) -> Self {
-        Self {
-            folder,
-            store,
-            closed,
-            alive: HashMap::new(),
-            pending: Batch::default(),
-            overflowed: false,
-        }
+    pub(super) fn new(store: Arc<dyn Store>, closed: Vec<PathBuf>) -> Self {
+        Self { store, closed, alive: HashMap::new(), pending: Batch::default(), incomplete: false }
     }
 
     /// Keeps book of the calls that have no end.
@@ -82,8 +67,11 @@ impl Mover {
     }
 
     /// Begins the first segment; the old ones are deleted, for the store has their entries.
-    pub(super) fn begin(&mut self) -> Result<Segment, JournalError> {
-        let mut segment = self.folder.begin()?;
+    ///
+    /// # Errors
+    /// [`JournalError::Folder`] if the file cannot be made.
+    pub(super) fn begin(&mut self, folder: &mut Folder) -> Result<Segment, JournalError> {
+        let mut segment = folder.begin()?;
         let copied = self.checkpoint(|bytes| segment.append(bytes));
         match copied.and_then(|()| segment.file().sync_data()) {
             Ok(()) => self.delete_closed(),
@@ -96,15 +84,12 @@ impl Mover {
     }
 
     /// Writes set-up and answer of all living calls again, so that older segments can go.
-    fn checkpoint(
-        &self,
-        mut write: impl FnMut(&[u8]) -> std::io::Result<()>,
-    ) -> std::io::Result<()> {
+    fn checkpoint(&self, mut write: impl FnMut(&[u8]) -> io::Result<()>) -> io::Result<()> {
         for call in self.alive() {
             let setup = Entry::CallSetup(call.setup);
             let answered = call.answered.map(Entry::CallAnswered);
             for entry in [Some(setup), answered].into_iter().flatten() {
-                if let Some(bytes) = super::frame::encode(&entry) {
+                if let Some(bytes) = frame::encode(&entry) {
                     write(&bytes)?;
                 }
             }
@@ -115,173 +100,109 @@ impl Mover {
     fn delete_closed(&mut self) {
         self.closed.retain(|path| match fs::remove_file(path) {
             Ok(()) => false,
-            Err(error) => error.kind() != std::io::ErrorKind::NotFound,
+            Err(error) => error.kind() != io::ErrorKind::NotFound,
         });
     }
 
-    pub(super) fn run(&mut self, inner: &Inner) {
+    /// Runs until the syncer has ended.
+    pub(super) fn run(&mut self, inner: &Inner, steps: &Receiver<Step>) {
         loop {
-            let taken = self.gather(inner);
-            self.sync(inner, &taken);
-            self.take_over(taken.entries, &inner.counters);
-            let moved = self.move_pending(&inner.counters);
-            if taken.full || taken.stop {
-                self.rotate(inner);
-            }
-            if taken.stop {
-                if moved && self.pending.is_empty() && self.alive.is_empty() {
-                    self.finish(inner);
-                }
-                return;
-            }
-            let unwritten = inner.counters.unwritten.load(Ordering::Relaxed) > 0;
-            if !moved || unwritten {
-                let queue = inner.lock();
-                if !queue.stop {
-                    drop(inner.wake.wait_timeout(queue, RETRY));
-                }
-            }
-        }
-    }
-
-    /// Waits for entries and lets them gather.
-    fn gather(&self, inner: &Inner) -> Taken {
-        let mut queue = inner.lock();
-        let retry = !self.pending.is_empty() || !queue.unwritten.is_empty();
-        while queue.since.is_none() && !queue.stop && !retry {
-            queue = inner.wake.wait(queue).unwrap_or_else(std::sync::PoisonError::into_inner);
-        }
-        while let Some(since) = queue.since
-            && !queue.stop
-            && since.elapsed() < GATHER
-        {
-            let left = GATHER.saturating_sub(since.elapsed());
-            queue = inner
-                .wake
-                .wait_timeout(queue, left)
-                .unwrap_or_else(std::sync::PoisonError::into_inner)
-                .0;
-        }
-        take(&mut queue, &inner.counters)
-    }
-
-    fn sync(&self, inner: &Inner, taken: &Taken) {
-        let Some(file) = &taken.file else { return };
-        if taken.entries.is_empty() && taken.since.is_none() && !taken.stop {
-            return;
-        }
-        let counters = &inner.counters;
-        match file.sync_data() {
-            Ok(()) => {
-                counters.syncs.fetch_add(1, Ordering::Relaxed);
-                if let Some(since) = taken.since {
-                    let took = u64::try_from(since.elapsed().as_micros()).unwrap_or(u64::MAX);
-                    counters.sync_max_us.fetch_max(took, Ordering::Relaxed);
-                }
-            }
-            Err(error) => note_write_error(counters, &error),
-        }
-    }
-
-    /// Takes entries into the books.
-    fn take_over(&mut self, entries: Vec<Entry>, counters: &JournalCounters) {
-        for entry in entries {
-            self.note(&entry);
-            let waiting = self.pending.records.len() + self.pending.registrations.len();
-            if waiting < MAX_UNMOVED {
-                self.pending.add(&entry);
+            let step = if self.pending.is_empty() {
+                steps.recv().map_err(|_| RecvTimeoutError::Disconnected)
             } else {
-                self.overflowed |= entry.is_for_store();
+                steps.recv_timeout(RETRY)
+            };
+            match step {
+                Ok(step) => self.take_all(inner, step, steps),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => break,
             }
+            self.move_pending(&inner.counters);
+            self.tidy(inner);
         }
-        let waiting = self.pending.records.len() + self.pending.registrations.len();
-        counters.unmoved.store(waiting as u64, Ordering::Relaxed);
+        self.finish(inner);
     }
 
-    /// Moves what is pending into the store; tells whether nothing is left.
-    fn move_pending(&mut self, counters: &JournalCounters) -> bool {
+    /// Takes this step and those that wait behind it, up to one batch.
+    fn take_all(&mut self, inner: &Inner, first: Step, steps: &Receiver<Step>) {
+        let mut next = Some(first);
+        while let Some(step) = next {
+            match step {
+                Step::Synced(entries) => {
+                    for entry in &entries {
+                        self.note(entry);
+                        if self.pending.len() < MAX_UNMOVED {
+                            self.pending.add(entry);
+                        } else {
+                            self.incomplete |= entry.is_for_store();
+                        }
+                    }
+                }
+                Step::Closed(path) => self.carry_over(inner, path),
+            }
+            next = if self.pending.len() < MAX_BATCH { steps.try_recv().ok() } else { None };
+        }
+        inner.counters.unmoved.store(self.pending.len() as u64, Ordering::Relaxed);
+    }
+
+    /// Writes the living calls to the new segment, so that the closed one can go.
+    fn carry_over(&mut self, inner: &Inner, path: PathBuf) {
+        let copied = self.checkpoint(|bytes| match inner.lock().segment.as_mut() {
+            Some(segment) => segment.append(bytes),
+            None => Ok(()),
+        });
+        let file = inner.lock().segment.as_ref().map(Segment::file);
+        match copied.and_then(|()| file.map_or(Ok(()), |file| file.sync_data())) {
+            Ok(()) => self.closed.push(path),
+            // It is not deleted before the next start, which reads it.
+            Err(error) => note_write_error(&inner.counters, &error),
+        }
+    }
+
+    /// Moves what is pending into the store.
+    fn move_pending(&mut self, counters: &JournalCounters) {
         if self.pending.is_empty() {
-            return true;
+            return;
         }
         match self.store.apply(&self.pending) {
             Ok(()) => {
                 self.pending = Batch::default();
                 counters.unmoved.store(0, Ordering::Relaxed);
-                true
             }
             Err(error) => {
                 let errors = counters.store_errors.fetch_add(1, Ordering::Relaxed);
                 if errors.is_multiple_of(120) {
                     tracing::error!(%error, "call records wait in the journal for the store");
                 }
-                false
             }
         }
     }
 
-    /// Closes the segment and begins a new one; deletes the closed ones when nothing needs them.
-    fn rotate(&mut self, inner: &Inner) {
-        let next = match self.folder.begin() {
-            Ok(segment) => segment,
-            Err(error) => {
-                inner.counters.write_errors.fetch_add(1, Ordering::Relaxed);
-                tracing::error!(%error, "the journal goes on in its old file");
-                return;
-            }
-        };
-        let next_file = next.file();
-        let (old, taken) = {
-            let mut queue = inner.lock();
-            let old = queue.segment.replace(next);
-            (old, take(&mut queue, &inner.counters))
-        };
-        if let Some(old) = old {
-            if let Err(error) = old.file().sync_data() {
-                note_write_error(&inner.counters, &error);
-            }
-            self.closed.push(old.path().to_owned());
-        }
-        self.overflowed |= {
-            let queue = inner.lock();
-            queue.overflowed || !queue.unwritten.is_empty()
-        };
-        self.take_over(taken.entries, &inner.counters);
-        let copied = self.checkpoint(|bytes| match inner.lock().segment.as_mut() {
-            Some(segment) => segment.append(bytes),
-            None => Ok(()),
-        });
-        let copied = copied.and_then(|()| next_file.sync_data());
-        let moved = self.move_pending(&inner.counters);
-        match copied {
-            Ok(()) if moved && !self.overflowed => self.delete_closed(),
-            Ok(()) => {}
-            Err(error) => note_write_error(&inner.counters, &error),
-        }
+    /// Whether the store has everything that was taken.
+    fn complete(&mut self, inner: &Inner) -> bool {
+        self.incomplete |= inner.lock().overflowed;
+        self.pending.is_empty() && !self.incomplete
     }
 
-    /// After a clean end nothing is needed any more.
-    fn finish(&mut self, inner: &Inner) {
-        let mut queue = inner.lock();
-        if self.overflowed || queue.overflowed || !queue.unwritten.is_empty() {
-            return;
-        }
-        if queue.fresh.is_empty()
-            && let Some(segment) = queue.segment.take()
-        {
-            self.closed.push(segment.path().to_owned());
+    fn tidy(&mut self, inner: &Inner) {
+        if !self.closed.is_empty() && self.complete(inner) {
             self.delete_closed();
         }
     }
-}
 
-/// Takes what came since the last look, and tries the frames again that the disk had refused.
-fn take(queue: &mut Queue, counters: &JournalCounters) -> Taken {
-    queue.retry(counters);
-    Taken {
-        entries: std::mem::take(&mut queue.fresh),
-        since: queue.since.take(),
-        file: queue.segment.as_ref().map(Segment::file),
-        full: queue.segment.as_ref().is_some_and(|segment| segment.length() >= SEGMENT_SIZE),
-        stop: queue.stop,
+    /// The end: if the store has everything and no call lives, no segment is needed.
+    fn finish(&mut self, inner: &Inner) {
+        if !self.complete(inner) || !self.alive.is_empty() {
+            return;
+        }
+        let mut queue = inner.lock();
+        if queue.fresh.is_empty()
+            && queue.unwritten.is_empty()
+            && let Some(segment) = queue.segment.take()
+        {
+            self.closed.push(segment.path().to_owned());
+            drop(queue);
+            self.delete_closed();
+        }
     }
 }

@@ -106,6 +106,13 @@ pub struct Segment {
 }
 
 impl Segment {
+    /// A segment on an existing file, to see how errors of the disk are met.
+    #[cfg(test)]
+    pub(super) fn on_device(path: &Path) -> io::Result<Self> {
+        let file = OpenOptions::new().write(true).open(path)?;
+        Ok(Self { file: Arc::new(file), path: path.to_owned(), length: 0 })
+    }
+
     /// Appends a frame: one `write()` unless the system takes less.
     ///
     /// # Errors

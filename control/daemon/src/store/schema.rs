@@ -66,8 +66,7 @@ pub fn migrate(connection: &mut Connection) -> rusqlite::Result<()> {
     if version(connection)? >= known() {
         return Ok(());
     }
-    let transaction =
-        Transaction::new(connection, rusqlite::TransactionBehavior::Immediate)?;
+    let transaction = Transaction::new(connection, rusqlite::TransactionBehavior::Immediate)?;
     // Another process may have been faster.
     let from = usize::try_from(version(&transaction)?).unwrap_or(usize::MAX);
     for statements in MIGRATIONS.iter().skip(from) {

@@ -159,10 +159,8 @@ impl UserList {
                 }
             }
         });
-        let thread = thread.map_err(|source| StoreError::Folder {
-            path: "users".into(),
-            source,
-        })?;
+        let thread =
+            thread.map_err(|source| StoreError::Folder { path: "users".into(), source })?;
         Ok((list, Follower { stop, thread: Some(thread) }))
     }
 
