@@ -15,6 +15,9 @@
 //! | [`local`] | an engine process on this machine: start, attach, supervise |
 //! | [`lanes`] | the shared-memory lanes of its workers |
 
+#[cfg(test)]
+pub(crate) mod fake;
+
 use std::fmt;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
@@ -259,6 +262,9 @@ pub trait EngineLink: fmt::Debug + Send {
     /// Takes a random free endpoint of a worker; asks the engine for more when few are left.
     fn take_endpoint(&mut self, worker: u16, family: Family) -> Option<Endpoint>;
 
+    /// Gives back an endpoint that nobody was told of.
+    fn give_back(&mut self, now: Instant, endpoint: Endpoint);
+
     /// Wants a termination to be so. Repeating it changes nothing; changing it modifies.
     fn put(&mut self, now: Instant, handle: Handle, spec: TerminationSpec);
 
@@ -272,8 +278,8 @@ pub trait EngineLink: fmt::Debug + Send {
     /// Figures of each worker of the attached engine.
     fn worker_counters(&self) -> Vec<WorkerCounters>;
 
-    /// Renews the leases that are due.
-    fn renew(&mut self, now: Instant);
+    /// The figures of a termination that ended are not needed any more.
+    fn forget(&mut self, handle: Handle);
 
     /// Waits a short while, bounded, for the engine to end what was subtracted, so that figures
     /// are final; returns whether it did. A link that cannot wait says `false` at once.

@@ -10,10 +10,34 @@
 //! | [`config`] | what the operator decides |
 //! | [`error`] | refusals and their SIP status |
 //! | [`event`] | what media tells the call |
+//! | `party` | what one side said of one media line |
+//! | `call` | what was agreed, per leg and media line |
+//! | `negotiate` | offer and answer, endpoints, who hears whom |
+//! | `rewrite` | the description that is passed on |
+//! | `install` | agreement to specifications of terminations |
+//! | `watch` | link events to media events, calls found after a restart |
+//! | `report`, `view` | figures for people |
+//!
+//! # What is passed and what is not
+//! Any codec and any attribute passes. Media over UDP passes: RTP/AVP(F) in the clear, RTP/SAVP(F)
+//! with keys in the SDP (SDES, MIKEY) as the ends keyed it, T.38 and other datagrams as opaque
+//! bytes. A line over TCP or SCTP is offered on as rejected (port 0). SRTP keyed by DTLS, and
+//! RTP/SAVP to RTP/AVP, are refused with 488. ICE attributes and bundles are removed, so that
+//! phones fall back to the addresses in `c=` and `m=`.
 
+mod call;
 pub mod config;
 pub mod error;
 pub mod event;
+mod install;
+mod negotiate;
+mod party;
+mod report;
+mod rewrite;
+#[cfg(test)]
+mod tests;
+mod view;
+mod watch;
 
 pub use config::{LegProfile, MediaConfig};
 pub use error::MediaError;
@@ -22,36 +46,58 @@ pub use event::MediaEvent;
 use crate::link::EngineLink;
 use crate::record::LegReport;
 use crate::snapshot::EngineView;
+use call::Call;
+use std::collections::HashMap;
 use std::os::fd::OwnedFd;
-use tandem_signalling::sdp::SessionDescription;
+use std::time::Duration;
+use tandem_contract::handle::{ContextId, Handle};
 use tandem_wire::time::Instant;
-
-const NO_ENGINE: MediaError =
-    MediaError::NoEndpoint { family: crate::link::Family::V4, hint: "no engine is attached" };
 
 /// A call: 64 random bits that the call chooses, unique over restarts; it names the call's context
 /// in the engine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct CallKey(pub u64);
 
+/// How long [`MediaPlane::release`] waits for the engine to close its books.
+const SETTLE: Duration = Duration::from_millis(5);
+
 /// The media of all calls of one signalling thread.
 #[derive(Debug)]
 pub struct MediaPlane {
     config: MediaConfig,
     link: Box<dyn EngineLink>,
+    calls: HashMap<CallKey, Call>,
+    /// Whose a termination is: call and leg.
+    owners: HashMap<Handle, (CallKey, u8)>,
+    /// Calls of an earlier control, until they end.
+    found: HashMap<ContextId, Vec<watch::Found>>,
+    /// Engines attached after the first.
+    restarts: u64,
+    attached: bool,
 }
 
 impl MediaPlane {
     /// A media plane on a link (usually [`crate::link::local::LocalEngine`]).
     #[must_use]
     pub fn new(config: MediaConfig, link: Box<dyn EngineLink>) -> Self {
-        Self { config, link }
+        Self {
+            config,
+            link,
+            calls: HashMap::new(),
+            owners: HashMap::new(),
+            found: HashMap::new(),
+            restarts: 0,
+            attached: false,
+        }
     }
 
     /// Says how a leg is reached, before the first offer from or to it. Without it a leg gets the
     /// IP version of the party it is connected with.
     pub fn prepare_leg(&mut self, call: CallKey, leg: u8, profile: LegProfile) {
-        let _ = (call, leg, profile);
+        let state = self.calls.entry(call).or_insert_with(|| Call::new(call));
+        if let Some(leg) = state.leg_or_new(leg) {
+            leg.profile = Some(profile);
+        }
     }
 
     /// Takes an offer that leg `from` made and gives the offer to send to leg `to`.
@@ -71,8 +117,7 @@ impl MediaPlane {
         to: u8,
         sdp: &[u8],
     ) -> Result<Vec<u8>, MediaError> {
-        let _ = (now, call, from, to, SessionDescription::parse(sdp)?);
-        Err(NO_ENGINE)
+        self.with(call, |media, state| media.handle_offer(now, state, (from, to), sdp))
     }
 
     /// Takes the answer of leg `from` to the last offer it got from leg `to`, connects the two in
@@ -94,71 +139,93 @@ impl MediaPlane {
         sdp: &[u8],
         provisional: bool,
     ) -> Result<Vec<u8>, MediaError> {
-        let _ = (now, call, from, to, provisional, SessionDescription::parse(sdp)?);
-        Err(NO_ENGINE)
+        self.with(call, |media, state| {
+            media.handle_answer(now, state, (from, to), sdp, provisional)
+        })
+    }
+
+    /// Makes the last provisional answer of leg `from` final: a 200 without a body after a 183
+    /// that carried the answer (RFC 3262 §5).
+    pub fn confirm(&mut self, now: Instant, call: CallKey, from: u8, to: u8) {
+        self.with(call, |media, state| media.handle_confirm(now, state, from, to));
     }
 
     /// The last offer between two legs was refused (488 or the like to a re-INVITE): what was
     /// agreed before holds on.
     pub fn reject(&mut self, now: Instant, call: CallKey, from: u8, to: u8) {
-        let _ = (now, call, from, to);
+        self.with(call, |media, state| media.handle_reject(now, state, from, to));
     }
 
     /// A branch is over (cancelled, busy): its terminations end, its figures are kept for
     /// [`MediaPlane::release`].
     pub fn drop_leg(&mut self, now: Instant, call: CallKey, leg: u8) {
-        let _ = (now, call, leg);
+        self.with(call, |media, state| media.handle_drop(now, state, leg));
     }
 
     /// Ends the media of a call without waiting; [`MediaPlane::release`] later collects the final
     /// figures. Calling only `release` is fine too.
     pub fn stop(&mut self, now: Instant, call: CallKey) {
-        let _ = (now, call);
+        self.with(call, |media, state| media.handle_stop(now, state));
     }
 
     /// Ends the media of a call and gives its final figures: one report per leg and media line
     /// that was agreed on or carried packets. Empty for an unknown call.
     pub fn release(&mut self, now: Instant, call: CallKey) -> Vec<LegReport> {
+        if !self.calls.contains_key(&call) {
+            return Vec::new();
+        }
         self.stop(now, call);
-        self.report(call)
+        let Some(state) = self.calls.remove(&call) else { return Vec::new() };
+        let open: Vec<Handle> = state
+            .closed
+            .iter()
+            .filter(|closed| closed.figures.is_none())
+            .map(|closed| closed.handle)
+            .collect();
+        self.link.settle(&open, SETTLE);
+        let reports = report::of_call(&state, |handle| self.link.counters(handle));
+        for closed in &state.closed {
+            self.owners.remove(&closed.handle);
+            self.link.forget(closed.handle);
+        }
+        reports
     }
 
     /// The figures of a call so far; at most about a second old.
     #[must_use]
     pub fn report(&self, call: CallKey) -> Vec<LegReport> {
-        let _ = call;
-        Vec::new()
+        self.calls.get(&call).map_or_else(Vec::new, |state| {
+            report::of_call(state, |handle| self.link.counters(handle))
+        })
     }
 
     /// Name of a leg in reports: `caller`, `callee`, `callee#2`. The branch that answered is
     /// `callee`; until then the first one is.
     #[must_use]
     pub fn leg_name(&self, call: CallKey, leg: u8) -> String {
-        let _ = call;
-        match leg {
-            0 => "caller".into(),
-            1 => "callee".into(),
-            n => format!("callee#{n}"),
-        }
+        self.calls.get(&call).map_or_else(|| Call::new(call).leg_name(leg), |c| c.leg_name(leg))
     }
 
     /// Whether a leg holds the call: it does not want to receive any stream (RFC 3264 §8.4).
     #[must_use]
     pub fn is_held(&self, call: CallKey, leg: u8) -> bool {
-        let _ = (call, leg);
-        false
+        let leg = self.calls.get(&call).and_then(|state| state.leg(leg));
+        leg.is_some_and(|leg| negotiate::holds(&leg.streams))
     }
 
     /// Handles what the engine said. Call it when [`MediaPlane::wait_fd`] is readable and at
     /// [`MediaPlane::next_timeout`].
     pub fn handle_link(&mut self, now: Instant) -> Vec<MediaEvent> {
         self.link.handle(now);
-        Vec::new()
+        let mut events = Vec::new();
+        while let Some(event) = self.link.poll_event() {
+            self.handle_link_event(event, &mut events);
+        }
+        events
     }
 
     /// Renews leases and supervises the engine. Call it at [`MediaPlane::next_timeout`].
     pub fn tick(&mut self, now: Instant) -> Vec<MediaEvent> {
-        self.link.renew(now);
         self.handle_link(now)
     }
 
@@ -179,17 +246,29 @@ impl MediaPlane {
 
     /// Ends a call that [`MediaEvent::Found`] told, ahead of its lease.
     pub fn end_found(&mut self, now: Instant, call: CallKey) {
-        let _ = (now, call);
+        for found in self.found.get(&ContextId(call.0)).into_iter().flatten() {
+            self.link.subtract(now, found.handle);
+        }
     }
 
     /// The engine as API, metrics and screens show it.
     #[must_use]
     pub fn engine_view(&self) -> EngineView {
-        EngineView::default()
+        view::engine_view(self.link.info(), &self.link.worker_counters(), self.restarts)
     }
 
     /// Ends the engine if `stop` (its calls end), else leaves it running.
     pub fn shutdown(&mut self, stop: bool) {
         self.link.shutdown(stop);
+    }
+
+    /// Works on a call outside of the table, so that the call and the link can both change.
+    fn with<T>(&mut self, key: CallKey, work: impl FnOnce(&mut Self, &mut Call) -> T) -> T {
+        let mut call = self.calls.remove(&key).unwrap_or_else(|| Call::new(key));
+        let result = work(self, &mut call);
+        if !call.is_empty() {
+            self.calls.insert(key, call);
+        }
+        result
     }
 }

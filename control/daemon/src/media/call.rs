@@ -1,0 +1,183 @@
+//! The media of one call as it was agreed: legs, their streams, and the offers under way.
+
+use super::party::{Named, Party};
+use super::{CallKey, LegProfile};
+use crate::link::{Endpoint, Family};
+use std::net::IpAddr;
+use tandem_contract::command::TerminationSpec;
+use tandem_contract::counters::TerminationCounters;
+use tandem_contract::handle::Handle;
+
+/// Legs of one call: the caller and the branches that ring for it.
+pub(super) const MAX_LEGS: usize = 64;
+
+/// One media line of one leg, with its termination in the engine.
+#[derive(Clone, Debug)]
+pub(super) struct Stream {
+    pub(super) endpoint: Endpoint,
+    /// What the party said last in an offer or answer that was completed.
+    pub(super) party: Option<Party>,
+    /// Whether RTCP shares the port on this leg.
+    pub(super) mux: bool,
+    /// Whether an answer (provisional or final) covered it.
+    pub(super) agreed: bool,
+    /// Whether the agreed stream is keyed between the ends.
+    pub(super) secured: bool,
+    /// Counts the addresses that signalling announced.
+    pub(super) relearn_epoch: u32,
+    /// What was put into the engine last.
+    pub(super) spec: TerminationSpec,
+}
+
+impl Stream {
+    pub(super) fn new(endpoint: Endpoint) -> Self {
+        Self {
+            endpoint,
+            party: None,
+            mux: false,
+            agreed: false,
+            secured: false,
+            relearn_epoch: 0,
+            spec: TerminationSpec::default(),
+        }
+    }
+}
+
+/// What reports need of a stream that has ended.
+#[derive(Clone, Debug)]
+pub(super) struct Closed {
+    pub(super) leg: u8,
+    pub(super) handle: Handle,
+    pub(super) kind: String,
+    pub(super) names: Vec<Named>,
+    /// Whether the two sides had agreed on it finally.
+    pub(super) agreed: bool,
+    /// The last figures, once the engine has ended it.
+    pub(super) figures: Option<TerminationCounters>,
+}
+
+/// One leg: the caller or a branch.
+#[derive(Clone, Debug)]
+pub(super) struct Leg {
+    pub(super) id: u8,
+    pub(super) profile: Option<LegProfile>,
+    /// IP version of its endpoints, once chosen.
+    pub(super) family: Option<Family>,
+    /// By index of the media line.
+    pub(super) streams: Vec<Option<Stream>>,
+    /// The leg that it is connected with.
+    pub(super) peer: Option<u8>,
+    /// Version of the description that we sent last, and a hash of it.
+    pub(super) version: u64,
+    pub(super) sent: Option<u64>,
+}
+
+impl Leg {
+    fn new(id: u8) -> Self {
+        Self {
+            id,
+            profile: None,
+            family: None,
+            streams: Vec::new(),
+            peer: None,
+            version: 0,
+            sent: None,
+        }
+    }
+
+    pub(super) fn stream(&self, index: usize) -> Option<&Stream> {
+        self.streams.get(index)?.as_ref()
+    }
+
+    pub(super) fn stream_mut(&mut self, index: usize) -> Option<&mut Stream> {
+        self.streams.get_mut(index)?.as_mut()
+    }
+
+    /// The address to show instead of a bound one, if the signalling path tells.
+    pub(super) fn signalling_ip(&self) -> Option<IpAddr> {
+        self.profile.map(|profile| profile.local).filter(|ip| !ip.is_unspecified())
+    }
+}
+
+/// An offer that is not answered finally.
+#[derive(Clone, Debug)]
+pub(super) struct Offer {
+    pub(super) from: u8,
+    pub(super) to: u8,
+    /// What the offerer said, `None` for lines that cannot be used.
+    pub(super) lines: Vec<Option<Party>>,
+}
+
+/// The media of one call.
+#[derive(Clone, Debug)]
+pub(super) struct Call {
+    pub(super) key: CallKey,
+    /// The worker that owns all its terminations.
+    pub(super) worker: Option<u16>,
+    pub(super) legs: Vec<Leg>,
+    pub(super) offers: Vec<Offer>,
+    /// The leg whose final answer won.
+    pub(super) winner: Option<u8>,
+    /// Branches that answered, provisionally or finally, the latest last.
+    pub(super) spoken: Vec<u8>,
+    pub(super) closed: Vec<Closed>,
+}
+
+impl Call {
+    pub(super) fn new(key: CallKey) -> Self {
+        Self {
+            key,
+            worker: None,
+            legs: Vec::new(),
+            offers: Vec::new(),
+            winner: None,
+            spoken: Vec::new(),
+            closed: Vec::new(),
+        }
+    }
+
+    pub(super) fn leg(&self, id: u8) -> Option<&Leg> {
+        self.legs.iter().find(|leg| leg.id == id)
+    }
+
+    pub(super) fn leg_mut(&mut self, id: u8) -> Option<&mut Leg> {
+        self.legs.iter_mut().find(|leg| leg.id == id)
+    }
+
+    /// The leg, made if it is new; `None` at the limit.
+    pub(super) fn leg_or_new(&mut self, id: u8) -> Option<&mut Leg> {
+        if self.leg(id).is_none() {
+            if self.legs.len() >= MAX_LEGS {
+                return None;
+            }
+            self.legs.push(Leg::new(id));
+        }
+        self.leg_mut(id)
+    }
+
+    pub(super) fn offer(&self, from: u8, to: u8) -> Option<&Offer> {
+        self.offers.iter().find(|offer| (offer.from, offer.to) == (from, to))
+    }
+
+    /// Codecs that the other side of a stream listed: the numbers that this side sends.
+    pub(super) fn peer_names(&self, leg: u8, index: usize) -> Vec<Named> {
+        let peer = self.leg(leg).and_then(|leg| self.leg(leg.peer?)?.stream(index));
+        let party = peer.and_then(|peer| peer.party.as_ref());
+        party.map_or_else(Vec::new, |party| party.names.clone())
+    }
+
+    /// Whether nothing is known of the call.
+    pub(super) fn is_empty(&self) -> bool {
+        self.legs.is_empty() && self.closed.is_empty()
+    }
+
+    /// `caller`, `callee` for the branch that answered (or the first), `callee#n` for others.
+    pub(super) fn leg_name(&self, leg: u8) -> String {
+        let callee = self.winner.filter(|&winner| winner != 0).unwrap_or(1);
+        match leg {
+            0 => "caller".to_owned(),
+            leg if leg == callee => "callee".to_owned(),
+            leg => format!("callee#{leg}"),
+        }
+    }
+}

@@ -1,0 +1,1 @@
+//! Offer and answer over an engine in memory.
