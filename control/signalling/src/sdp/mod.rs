@@ -20,6 +20,8 @@ pub mod media;
 pub mod payload;
 pub mod security;
 pub mod session;
+#[cfg(test)]
+mod tests;
 
 pub use address::{Connection, Host, Origin, RtcpAddress};
 pub use media::{Direction, MediaLine, RtpMap};
