@@ -1,7 +1,7 @@
 //! Making messages, and editing those that are passed on.
 //!
-//! Content-Length is always written by the builder and always right. CR, LF and NUL are refused in
-//! every value, so that no value can add a header. The first misuse is remembered and comes out of
+//! Content-Length is always written by the builder and always right. CR and LF, and NUL without a
+//! backslash, are refused in every value, so that no value can add a header. The first misuse is remembered and comes out of
 //! [`MessageBuilder::finish`].
 
 use std::fmt::{self, Write};
@@ -377,7 +377,7 @@ impl MessageBuilder {
     }
 
     fn check_value(&mut self, value: &[u8]) {
-        if memchr::memchr3(b'\r', b'\n', 0, value).is_some() {
+        if memchr::memchr3(b'\r', b'\n', 0, value).is_some() && has_stray_octets(value) {
             self.fail(BuildError::Value);
         }
     }
@@ -427,6 +427,16 @@ impl MessageBuilder {
         });
         self.rows = rows;
     }
+}
+
+/// A line end, or a NUL that is no quoted pair.
+fn has_stray_octets(value: &[u8]) -> bool {
+    let mut escaped = false;
+    value.iter().any(|it| {
+        let stray = matches!(it, b'\r' | b'\n') || (*it == 0 && !escaped);
+        escaped = *it == b'\\' && !escaped;
+        stray
+    })
 }
 
 fn write_to(out: &mut Vec<u8>, text: fmt::Arguments<'_>) {

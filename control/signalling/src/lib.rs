@@ -48,7 +48,9 @@
 //! ```
 
 pub mod build;
+pub mod digest;
 pub mod error;
+pub mod framing;
 pub mod header;
 pub mod limits;
 pub mod message;

@@ -44,8 +44,8 @@ impl Message {
     /// Octets after the body that Content-Length announces are cut off (RFC 3261 §18.3).
     ///
     /// # Errors
-    /// When no `Message` can be made: it is no SIP, has no empty line after its headers, goes over a
-    /// limit, or is a response with any defect (a broken response is never answered).
+    /// When no `Message` can be made: it has no SIP start line, goes over a limit, or is a response
+    /// with any defect (a broken response is never answered).
     pub fn parse(octets: &[u8]) -> Result<Self, ParseError> {
         Self::from_vec(octets.to_vec())
     }

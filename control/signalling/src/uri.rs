@@ -191,7 +191,7 @@ impl<'a> Uri<'a> {
             return Err(Malformed::Uri);
         }
         let (host, port) = split_host_port(host_port)?;
-        check_pairs(params.strip_prefix(';').unwrap_or(params), ';', b"[]/:&+$", true)?;
+        check_params(params)?;
         check_pairs(headers, '&', b"[]/?:+$", false)?;
         Ok(Self { raw, scheme, user, password, host, port, params, headers })
     }
@@ -206,7 +206,7 @@ impl<'a> Uri<'a> {
         if digits.is_empty() || !digits.bytes().all(good) {
             return Err(Malformed::Uri);
         }
-        check_pairs(params.strip_prefix(';').unwrap_or(params), ';', b"[]/:&+$", true)?;
+        check_params(params)?;
         Ok(Self::opaque(raw, Scheme::Tel, Some(number), params))
     }
 
@@ -301,12 +301,9 @@ impl<'a> Uri<'a> {
     /// (RFC 3261 §19.1.1, table 1).
     #[must_use]
     pub fn as_request_uri(&self) -> Cow<'a, str> {
-        let raw =
-            self.raw.split_once('?').filter(|_| !self.headers.is_empty()).map_or(self.raw, |it| {
-                // The user may hold question marks; the headers begin after all else.
-                let _ = it;
-                &self.raw[..self.raw.len() - self.headers.len() - 1]
-            });
+        // The user may hold question marks too; the headers are what the text ends with.
+        let cut = if self.headers.is_empty() { 0 } else { self.headers.len() + 1 };
+        let raw = &self.raw[..self.raw.len() - cut];
         if !self.is_sip() || self.param("method").is_none() {
             return Cow::Borrowed(raw);
         }
@@ -415,6 +412,15 @@ fn pairs(text: &str, separator: char) -> impl Iterator<Item = (&str, Option<&str
         Some((name, value)) => (name, Some(value)),
         None => (it, None),
     })
+}
+
+/// Checks what is empty or begins with a semicolon.
+fn check_params(text: &str) -> Result<(), Malformed> {
+    match text.strip_prefix(';') {
+        Some("") => Err(Malformed::Uri),
+        Some(pairs) => check_pairs(pairs, ';', b"[]/:&+$", true),
+        None => Ok(()),
+    }
 }
 
 fn check_pairs(text: &str, separator: char, more: &[u8], flags: bool) -> Result<(), Malformed> {

@@ -32,7 +32,11 @@ impl<'a> Via<'a> {
         let rest = text::trim_start(rest);
         let end = rest.iter().position(|it| text::is_space(*it)).ok_or(Malformed::Via)?;
         let (transport, rest) = rest.split_at(end);
-        if !name.eq_ignore_ascii_case(b"SIP") || version != b"2.0" || !text::is_token(transport) {
+        // The version is not looked at, so that a request of another one gets its 505.
+        if !name.eq_ignore_ascii_case(b"SIP")
+            || !text::is_token(version)
+            || !text::is_token(transport)
+        {
             return Err(Malformed::Via);
         }
         let end = memchr::memchr(b';', rest).unwrap_or(rest.len());
@@ -197,7 +201,6 @@ mod tests {
             &b""[..],
             b"SIP/2.0/UDP",
             b"SIP/2.0 192.0.2.1",
-            b"SIP/7.0/UDP 192.0.2.1",
             b"SIP/2.0/UDP 192.0.2.15;;,;,,",
             b"SIP/2.0/UDP host:99999",
             b"SIP/2.0/UDP host5;ttl=256",

@@ -59,6 +59,17 @@ impl Index {
         usize::from(self.first[header.index()]).checked_sub(1)
     }
 
+    #[inline]
+    fn push(&mut self, octets: &[u8], name: Span, value: Span) -> Result<(), ParseError> {
+        let header = Header::from_name(name.of(octets));
+        self.rows.try_push(Row { header, name, value }).map_err(|_| Limit::HeaderRows)?;
+        let first = &mut self.first[header.index()];
+        if *first == 0 {
+            *first = u8::try_from(self.rows.len()).map_err(|_| Limit::HeaderRows)?;
+        }
+        Ok(())
+    }
+
     fn note(&mut self, defect: impl Into<ParseError>) {
         self.defect.get_or_insert(defect.into());
     }
@@ -82,7 +93,10 @@ pub(super) fn build(octets: &mut [u8]) -> Result<Index, ParseError> {
         rows: ArrayVec::new(),
         body: Span::default(),
     };
-    let body_at = header_rows(&mut index, octets, start_at, line_end + 1)?;
+    let (rows_end, body_at) = header_rows(&mut index, octets, line_end + 1)?;
+    if has_stray_octets(&octets[start_at..rows_end]) {
+        index.note(Malformed::ControlOctet);
+    }
     body(&mut index, octets, body_at);
     if let Start::Response { method, .. } = &mut index.start {
         let row = usize::from(index.first[Header::CSeq.index()]);
@@ -161,55 +175,47 @@ fn status_line(line: &[u8], from: usize) -> Result<Start, ParseError> {
     Ok(Start::Response { status, reason, method: Method::Invite })
 }
 
-/// Returns where the body begins.
+/// Returns where the rows end and the body begins.
 fn header_rows(
     index: &mut Index,
     octets: &mut [u8],
-    start_at: usize,
     mut at: usize,
-) -> Result<usize, ParseError> {
-    let mut crs = usize::from(octets[at.saturating_sub(2)] == b'\r');
+) -> Result<(usize, usize), ParseError> {
     loop {
         let line = octets.get(at..).unwrap_or_default();
         match line {
-            [b'\n', ..] => return finish_rows(index, octets, start_at, at, 1, crs),
-            [b'\r', b'\n', ..] => return finish_rows(index, octets, start_at, at, 2, crs),
+            [b'\n', ..] => return Ok((at, at + 1)),
+            [b'\r', b'\n', ..] => return Ok((at, at + 2)),
             _ => {}
         }
         let name_len = line.iter().take_while(|it| is_token_octet(**it)).count();
+        let Some(end) = unfolded_line_end(octets, at) else {
+            index.note(Malformed::Unterminated);
+            return Ok((at, octets.len()));
+        };
         let mut colon = at + name_len;
-        while octets.get(colon).is_some_and(|it| is_space(*it)) {
+        while is_space(octets[colon]) {
             colon += 1;
         }
-        let end = unfolded_line_end(octets, at).ok_or(Malformed::Unterminated)?;
-        let next = end + 1;
-        let mut value_end = without_cr(octets, at, end);
-        crs += end - value_end;
         if name_len == 0 || octets[colon] != b':' {
             index.note(Malformed::HeaderLine);
-            at = next;
-            continue;
+        } else {
+            let value_end = without_cr(octets, colon + 1, end);
+            let value = trimmed(octets, colon + 1, value_end);
+            index.push(octets, Span::new(at, at + name_len), value)?;
         }
-        let mut value_at = colon + 1;
-        while value_at < value_end && is_space(octets[value_at]) {
-            value_at += 1;
-        }
-        while value_end > value_at && is_space(octets[value_end - 1]) {
-            value_end -= 1;
-        }
-        let header = Header::from_name(&octets[at..at + name_len]);
-        let row = Row {
-            header,
-            name: Span::new(at, at + name_len),
-            value: Span::new(value_at, value_end),
-        };
-        index.rows.try_push(row).map_err(|_| Limit::HeaderRows)?;
-        let first = &mut index.first[header.index()];
-        if *first == 0 {
-            *first = u8::try_from(index.rows.len()).map_err(|_| Limit::HeaderRows)?;
-        }
-        at = next;
+        at = end + 1;
     }
+}
+
+fn trimmed(octets: &[u8], mut from: usize, mut end: usize) -> Span {
+    while from < end && is_space(octets[from]) {
+        from += 1;
+    }
+    while end > from && is_space(octets[end - 1]) {
+        end -= 1;
+    }
+    Span::new(from, end)
 }
 
 /// The line feed that ends the row; those that fold it become spaces, with their carriage returns.
@@ -228,33 +234,40 @@ fn unfolded_line_end(octets: &mut [u8], from: usize) -> Option<usize> {
     }
 }
 
-fn finish_rows(
-    index: &mut Index,
-    octets: &[u8],
-    start_at: usize,
-    at: usize,
-    line_end: usize,
-    crs: usize,
-) -> Result<usize, ParseError> {
-    if has_stray_octets(&octets[start_at..at], crs) {
-        index.note(Malformed::ControlOctet);
-    }
-    Ok(at + line_end)
-}
-
-/// Whether there are more carriage returns than line ends, or a NUL.
-fn has_stray_octets(headers: &[u8], expected_crs: usize) -> bool {
+/// Whether there is a carriage return that is not before a line feed, or a NUL that is not escaped
+/// (RFC 3261 §25.1 allows it as a quoted pair).
+fn has_stray_octets(headers: &[u8]) -> bool {
     let mut crs = 0;
+    let mut pairs = 0;
     let mut nuls = 0;
     // Sums of at most 128 ones stay in an octet, which lets the compiler count 16 or 32 at once.
-    for chunk in headers.chunks(128) {
-        let (cr, nul) = chunk.iter().fold((0u8, 0u8), |(cr, nul), it| {
-            (cr.wrapping_add(u8::from(*it == b'\r')), nul.wrapping_add(u8::from(*it == 0)))
+    let next = headers.get(1..).unwrap_or_default();
+    for (chunk, next) in headers.chunks(128).zip(next.chunks(128)) {
+        let sums = chunk.iter().zip(next).fold((0u8, 0u8, 0u8), |(cr, pair, nul), (it, next)| {
+            let is_cr = u8::from(*it == b'\r');
+            let is_pair = is_cr & u8::from(*next == b'\n');
+            (
+                cr.wrapping_add(is_cr),
+                pair.wrapping_add(is_pair),
+                nul.wrapping_add(u8::from(*it == 0)),
+            )
         });
-        crs += usize::from(cr);
-        nuls += usize::from(nul);
+        crs += usize::from(sums.0);
+        pairs += usize::from(sums.1);
+        nuls += usize::from(sums.2);
     }
-    crs != expected_crs || nuls != 0
+    crs != pairs
+        || (nuls != 0 && has_bare_nul(headers))
+        || matches!(headers.last(), Some(b'\r' | 0))
+}
+
+fn has_bare_nul(headers: &[u8]) -> bool {
+    let mut escaped = false;
+    headers.iter().any(|it| {
+        let bare = *it == 0 && !escaped;
+        escaped = *it == b'\\' && !escaped;
+        bare
+    })
 }
 
 /// Where the body ends (RFC 3261 §18.3): Content-Length cuts what is longer.
