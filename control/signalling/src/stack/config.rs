@@ -1,6 +1,7 @@
 //! What a stack is told at its start: timing, limits, and how it names itself.
 
 use super::types::{Flow, Transport};
+use crate::uri::Host;
 use core::net::SocketAddr;
 use core::time::Duration;
 
@@ -61,16 +62,24 @@ impl StackConfig {
     }
 
     /// Whether `host` and `port` of a Via are ours on `flow`.
-    pub(crate) fn is_own_sent_by(&self, flow: &Flow, host: &str, port: Option<u16>) -> bool {
+    pub(crate) fn is_own_sent_by(&self, flow: &Flow, host: Host<'_>, port: Option<u16>) -> bool {
         let port = port.unwrap_or(flow.transport.default_port());
         match self.advertised_for(flow) {
-            Some(name) => name.port == port && name.host.eq_ignore_ascii_case(host),
-            None => {
-                let bare = host.trim_start_matches('[').trim_end_matches(']');
-                flow.local.port() == port && bare.parse() == Ok(flow.local.ip())
+            Some(name) => {
+                let same_host = match host {
+                    Host::Name(host) => name.host.eq_ignore_ascii_case(host),
+                    Host::Ip(ip) => bare(&name.host).parse() == Ok(ip),
+                };
+                name.port == port && same_host
             }
+            None => flow.local.port() == port && host == Host::Ip(flow.local.ip()),
         }
     }
+}
+
+/// An IPv6 address without its brackets.
+fn bare(host: &str) -> &str {
+    host.trim_start_matches('[').trim_end_matches(']')
 }
 
 /// Timer values of RFC 3261 (table 4), RFC 6026 and Tandem's own.

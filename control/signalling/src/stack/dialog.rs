@@ -1,7 +1,6 @@
 //! Dialogs (RFC 3261 §12).
 
-use super::slab::Key;
-use super::timers::TimerId;
+use super::due::TimerSet;
 use super::types::{ClientTx, DialogId, Flow, ServerTx};
 use crate::header::Header;
 use crate::message::Message;
@@ -51,8 +50,9 @@ pub struct Dialog {
     pub(super) fingerprint: u128,
     /// The dialog is over and only here to answer repeated 2xx.
     pub(super) ended: bool,
-    /// The INVITE transaction that made this dialog, while it lives (client side).
-    pub(super) origin: Option<Key>,
+    /// INVITE client transactions alive that opened this dialog or were sent in it: as long may a
+    /// 2xx be repeated.
+    pub(super) uses: u32,
     /// Our INVITE without a final response, or with a 2xx that is not acknowledged.
     pub(super) invite_out: Option<ClientTx>,
     /// The peer's INVITE without a final response.
@@ -63,10 +63,23 @@ pub struct Dialog {
     pub(super) ack: Option<SentAck>,
     /// Our 2xx that waits for its ACK (§13.3.1.4).
     pub(super) accept: Option<Accept>,
+    pub(super) timers: TimerSet,
     /// A BYE that waits until the 2xx is acknowledged (§15).
     pub(super) bye_waiting: Option<ClientTx>,
     /// Requests of the peer in this dialog without a final response.
     pub(super) pending: Vec<ServerTx>,
+}
+
+/// Who a dialog is with, and how it is found.
+#[derive(Debug)]
+pub(super) struct Parties {
+    pub(super) role: Role,
+    pub(super) call_id: Box<str>,
+    pub(super) local_tag: Box<str>,
+    pub(super) remote_tag: Box<str>,
+    pub(super) local_party: Box<[u8]>,
+    pub(super) remote_party: Box<[u8]>,
+    pub(super) fingerprint: u128,
 }
 
 /// An ACK that was sent.
@@ -85,13 +98,42 @@ pub(super) struct Accept {
     pub(super) flow: Flow,
     pub(super) bytes: Arc<[u8]>,
     pub(super) interval: Duration,
-    pub(super) repeat: Option<TimerId>,
-    pub(super) give_up: Option<TimerId>,
+    /// It answers the INVITE that opened the dialog.
+    pub(super) is_first: bool,
     /// The INVITE held the offer, so that the ACK brings nothing that a re-INVITE must wait for.
     pub(super) offer_was_in_invite: bool,
 }
 
 impl Dialog {
+    /// An early dialog without route, target and sequence numbers.
+    pub(super) fn new(parties: Parties, flow: Flow) -> Self {
+        Self {
+            role: parties.role,
+            state: DialogState::Early,
+            call_id: parties.call_id,
+            local_tag: parties.local_tag,
+            remote_tag: parties.remote_tag,
+            local_party: parties.local_party,
+            remote_party: parties.remote_party,
+            remote_target: String::new(),
+            route_set: Vec::new(),
+            local_cseq: 0,
+            remote_cseq: None,
+            flow,
+            fingerprint: parties.fingerprint,
+            ended: false,
+            uses: 0,
+            invite_out: None,
+            invite_in: None,
+            ack_due: None,
+            ack: None,
+            accept: None,
+            timers: TimerSet::default(),
+            bye_waiting: None,
+            pending: Vec::new(),
+        }
+    }
+
     /// Which side of the first INVITE we are.
     #[must_use]
     pub const fn role(&self) -> Role {

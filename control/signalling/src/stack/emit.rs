@@ -6,9 +6,6 @@ use crate::header::Header;
 use crate::message::Message;
 use crate::method::Method;
 use crate::name_addr::NameAddr;
-use crate::uri::Host;
-use crate::via::Via;
-use core::net::SocketAddr;
 use std::io::Write as _;
 
 /// Room that a message without body usually takes, octets.
@@ -127,8 +124,6 @@ pub(crate) fn derived_request(
 /// Everything that a response needs besides the request and what the transaction user gave.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ResponseHead<'a> {
-    /// Where the request came from.
-    pub(crate) source: SocketAddr,
     /// Tag for a To that has none.
     pub(crate) to_tag: Option<&'a str>,
     /// Contact value, written unless the reply has one.
@@ -143,12 +138,8 @@ pub(crate) fn response(request: &Message, head: &ResponseHead<'_>, reply: &Reply
     let fields = reply.content();
     let mut out = Writer::with_room_for(fields.body_bytes().len() + fields.rows().len());
     out.text("SIP/2.0 ").number(reply.status()).text(" ").text(reply.phrase()).text("\r\n");
-    for (place, via) in request.values(Header::Via).enumerate() {
-        if place == 0 {
-            out.row("Via", stamped_via(via, head.source));
-        } else {
-            out.row("Via", via);
-        }
+    for via in request.values(Header::Via) {
+        out.row("Via", via);
     }
     if head.record_route {
         for route in request.values(Header::RecordRoute) {
@@ -186,63 +177,9 @@ pub(crate) fn with_tag(value: &[u8], tag: Option<&str>) -> Vec<u8> {
     out
 }
 
-/// The topmost Via as the receiver completes it: `received` (RFC 3261 §18.2.1) and `rport`
-/// (RFC 3581 §4). What a sender itself wrote there is not believed.
-pub(crate) fn stamped_via(value: &[u8], source: SocketAddr) -> Vec<u8> {
-    let Ok(via) = Via::parse(value) else { return value.to_vec() };
-    let wants_port = via.rport().is_some();
-    let same_host = via.host() == Host::Ip(source.ip());
-    let mut out = Writer(Vec::with_capacity(value.len() + 48));
-    out.text("SIP/2.0/").text(via.transport()).text(" ").text(via.sent_by());
-    for (name, content) in via.params().iter_bytes() {
-        if name.eq_ignore_ascii_case(b"received") || name.eq_ignore_ascii_case(b"rport") {
-            continue;
-        }
-        out.text(";").bytes(name);
-        if let Some(content) = content {
-            out.text("=").bytes(content);
-        }
-    }
-    if wants_port || !same_host {
-        out.text(";received=").text(&source.ip().to_string());
-    }
-    if wants_port {
-        out.text(";rport=").number(source.port());
-    }
-    out.0
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn stamp(value: &str, source: &str) -> String {
-        String::from_utf8(stamped_via(value.as_bytes(), source.parse().unwrap())).unwrap()
-    }
-
-    #[test]
-    fn via_is_stamped_only_where_due() {
-        assert_eq!(
-            stamp("SIP/2.0/UDP 192.0.2.1:5070;branch=z9hG4bK1", "192.0.2.1:5070"),
-            "SIP/2.0/UDP 192.0.2.1:5070;branch=z9hG4bK1"
-        );
-        assert_eq!(
-            stamp("SIP/2.0/UDP 10.0.0.1:5070;rport;branch=z9hG4bK1", "192.0.2.1:1024"),
-            "SIP/2.0/UDP 10.0.0.1:5070;branch=z9hG4bK1;received=192.0.2.1;rport=1024"
-        );
-        assert_eq!(
-            stamp("SIP/2.0/UDP host.example.com;branch=z9hG4bK1", "[2001:db8::1]:5060"),
-            "SIP/2.0/UDP host.example.com;branch=z9hG4bK1;received=2001:db8::1"
-        );
-    }
-
-    #[test]
-    fn a_sender_cannot_write_received_itself() {
-        assert_eq!(
-            stamp("SIP/2.0/UDP 10.0.0.1;received=203.0.113.9;branch=z9hG4bK1", "10.0.0.1:5060"),
-            "SIP/2.0/UDP 10.0.0.1;branch=z9hG4bK1"
-        );
-    }
 
     #[test]
     fn a_tag_is_added_once() {

@@ -4,12 +4,11 @@
 //! thread without a table. Values come from SHA-256 over the seed and a counter: the same seed
 //! gives the same values, and what goes out tells nothing about what comes next (RFC 3261 §19.3).
 
+use crate::via::MAGIC_COOKIE;
 use sha2::{Digest, Sha256};
+use std::collections::HashMap;
 use std::fmt::Write as _;
-use std::hash::{DefaultHasher, Hash, Hasher};
-
-/// The cookie with which branches of RFC 3261 begin.
-pub(crate) const MAGIC_COOKIE: &str = "z9hG4bK";
+use std::hash::{BuildHasherDefault, DefaultHasher, Hasher};
 
 /// Letters that follow the cookie in Tandem's own branches, and begin its tags and Call-IDs.
 const MARK: &str = "t";
@@ -63,6 +62,12 @@ impl Generator {
     pub(crate) fn tag(&mut self) -> String {
         let random = self.next_u64();
         format!("{MARK}{:04x}{random:016x}", self.shard)
+    }
+
+    /// The tag that always belongs to `print`.
+    pub(crate) fn tag_of(&self, print: u128) -> String {
+        let bits = u64::try_from(print >> 64).unwrap_or(0);
+        format!("{MARK}{:04x}{bits:016x}", self.shard)
     }
 
     /// A Call-ID.
@@ -130,18 +135,40 @@ impl Fingerprinter {
 
     /// Hash of `parts`; where one part ends and the next begins counts.
     pub(crate) fn of(&self, parts: &[&[u8]]) -> u128 {
-        let mut halves = self.secret.map(|secret| {
+        let [high, low] = self.secret.map(|secret| {
             let mut hasher = DefaultHasher::new();
             hasher.write_u64(secret);
-            hasher
-        });
-        for half in &mut halves {
             for part in parts {
-                part.hash(half);
+                hasher.write_usize(part.len());
+                hasher.write(part);
             }
-        }
-        let [high, low] = halves.map(|half| half.finish());
+            hasher.finish()
+        });
         (u128::from(high) << 64) | u128::from(low)
+    }
+}
+
+/// A table by fingerprint. Fingerprints are hashes under a secret, and are not hashed again.
+pub(crate) type PrintIndex<V> = HashMap<u128, V, BuildHasherDefault<PrintHasher>>;
+
+/// Takes the low half of a fingerprint as its hash.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct PrintHasher(u64);
+
+impl Hasher for PrintHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for octet in bytes {
+            self.0 = self.0.rotate_left(8) ^ u64::from(*octet);
+        }
+    }
+
+    #[expect(clippy::cast_possible_truncation, reason = "the low half is meant")]
+    fn write_u128(&mut self, print: u128) {
+        self.0 = print as u64;
     }
 }
 

@@ -35,7 +35,8 @@
 //! let Some(Output::Event(Event::Request { tx: incoming, .. })) = callee.poll_output() else {
 //!     panic!()
 //! };
-//! callee.respond(now, incoming, Reply::new(200).header("Allow", "INVITE, ACK, BYE")).unwrap();
+//! let reply = Reply::new(200).header("Allow", "INVITE, ACK, BYE");
+//! callee.respond(now, incoming, reply).unwrap();
 //! let Some(Output::Transmit { bytes, .. }) = callee.poll_output() else { panic!() };
 //!
 //! caller.handle_input(now, Flow::udp(alice, bob), &bytes);
@@ -46,17 +47,23 @@
 //! assert_eq!((answered, response.status()), (tx, Some(200)));
 //! ```
 
+mod client;
 mod config;
 mod content;
 mod counters;
 mod dialog;
+mod due;
 mod emit;
+mod flows;
 mod identity;
 pub mod machine;
 mod routing;
+mod server;
 mod slab;
 mod timers;
 mod types;
+mod uac;
+mod uas;
 
 pub use config::{Advertised, Limits, StackConfig, Timing};
 pub use content::{DEFAULT_MAX_FORWARDS, Fields, NewRequest, Reply};
@@ -70,13 +77,39 @@ pub use types::{
 
 use crate::message::Message;
 use crate::method::Method;
+use client::Client;
 use core::time::Duration;
+use due::{Due, Owner};
+use flows::FlowIndex;
+use identity::{Fingerprinter, Generator, PrintIndex};
+use machine::Reliability;
+use server::Server;
+use slab::{Key, Slab};
+use std::collections::VecDeque;
 use tandem_wire::time::Instant;
+use timers::Timers;
 
 /// Transactions and dialogs of one signalling thread.
 #[derive(Debug)]
 pub struct Stack {
     config: StackConfig,
+    random: Generator,
+    prints: Fingerprinter,
+    clients: Slab<Client>,
+    servers: Slab<Server>,
+    dialogs: Slab<Dialog>,
+    /// Server transactions by branch, sent-by and method.
+    server_index: PrintIndex<Key>,
+    /// Requests outside of dialogs by what two copies of them have in common.
+    merge_index: PrintIndex<Key>,
+    /// Our INVITEs outside of dialogs by Call-ID and From tag.
+    loop_index: PrintIndex<Key>,
+    /// Dialogs that are not over by Call-ID and tags.
+    dialog_index: PrintIndex<Key>,
+    client_flows: FlowIndex,
+    server_flows: FlowIndex,
+    timers: Timers<Due>,
+    output: VecDeque<Output>,
     counters: StackCounters,
 }
 
@@ -84,65 +117,110 @@ impl Stack {
     /// An empty stack; `seed` must be unpredictable outside of tests.
     #[must_use]
     pub fn new(config: StackConfig, seed: u64) -> Self {
-        let _ = seed;
-        Self { config, counters: StackCounters::default() }
+        let mut random = Generator::new(seed, config.shard);
+        let prints = Fingerprinter::new([random.next_u64(), random.next_u64()]);
+        let limits = config.limits;
+        Self {
+            config,
+            random,
+            prints,
+            clients: Slab::new(limits.max_client_transactions),
+            servers: Slab::new(limits.max_server_transactions),
+            // Bounded by `max_dialogs` and, once they are over, by the client transactions.
+            dialogs: Slab::new(u32::MAX),
+            server_index: PrintIndex::default(),
+            merge_index: PrintIndex::default(),
+            loop_index: PrintIndex::default(),
+            dialog_index: PrintIndex::default(),
+            client_flows: FlowIndex::default(),
+            server_flows: FlowIndex::default(),
+            timers: Timers::new(),
+            output: VecDeque::new(),
+            counters: StackCounters::default(),
+        }
     }
 
-    /// One whole message that came over `flow`: a datagram, or what a framer cut from a stream.
+    /// One whole message that came over `flow`: a datagram, or what a
+    /// [`Framer`](crate::framing::Framer) cut from a stream.
     pub fn handle_input(&mut self, now: Instant, flow: Flow, bytes: &[u8]) {
-        let _ = (now, flow, bytes);
+        if bytes.iter().all(|octet| matches!(octet, b'\r' | b'\n' | b' ' | 0)) {
+            self.counters.keepalives_in += 1;
+            return;
+        }
+        match Message::parse(bytes) {
+            Err(error) => self.counters.malformed.add(error),
+            Ok(message) if message.is_request() => self.handle_request(now, flow, &message),
+            Ok(message) => self.handle_response(now, flow, &message),
+        }
     }
 
     /// Time went by: fires every timer that is due at `now`.
     pub fn handle_timeout(&mut self, now: Instant) {
-        let _ = now;
+        while let Some(due) = self.timers.pop_due(now) {
+            match due.owner {
+                Owner::Client(key) => self.client_timer(now, key, due.timer),
+                Owner::Server(key) => self.server_timer(now, key, due.timer),
+                Owner::Dialog(key) => self.dialog_timer(now, key, due.timer),
+            }
+        }
     }
 
     /// The transport could not send on `flow`, or its connection is gone (RFC 3261 §8.1.3.1,
-    /// §18.4).
+    /// §18.4). Requests that wait on it fail with [`Event::TransportFailed`]; responses are tried
+    /// on a new connection (`connection` 0), and when that fails too, with
+    /// [`Event::ResponseFailed`].
     pub fn handle_transport_error(&mut self, now: Instant, flow: Flow) {
-        let _ = (now, flow);
+        let mut clients = self.client_flows.on(&mut self.clients, &flow);
+        if flow.connection != 0 {
+            // Requests that asked for any connection to this peer may have used this one.
+            let any = Flow { connection: 0, ..flow };
+            clients.extend(self.client_flows.on(&mut self.clients, &any));
+        }
+        for key in clients {
+            self.client_input(now, key, client::Input::TransportError, None);
+        }
+        for key in self.server_flows.on(&mut self.servers, &flow) {
+            self.server_transport_error(now, key);
+        }
     }
 
     /// The next thing to do, until `None`.
     pub fn poll_output(&mut self) -> Option<Output> {
-        None
+        self.output.pop_front()
     }
 
     /// When [`Stack::handle_timeout`] must be called, `None` if nothing runs.
     #[must_use]
     pub fn next_timeout(&self) -> Option<Instant> {
-        None
+        self.timers.next()
     }
 
     /// Answers a request. A provisional response with a tag to an INVITE opens an early dialog, a
     /// 2xx confirms it; the dialog is returned. The 2xx is repeated until its ACK comes.
     ///
     /// # Errors
-    /// When the transaction is over or already answered, the status does not fit, or there is no
-    /// room for another dialog.
+    /// When the transaction is over or already answered (also by the stack itself, with 487 after a
+    /// BYE), the status does not fit, or there is no room for another dialog.
     pub fn respond(
         &mut self,
         now: Instant,
         tx: ServerTx,
         reply: Reply,
     ) -> Result<Option<DialogId>, StackError> {
-        let _ = (now, tx, reply);
-        Err(StackError::NoTransaction)
+        self.answer(now, tx.0, &reply)
     }
 
     /// Sends a request outside of a dialog; an INVITE may open dialogs.
     ///
     /// # Errors
-    /// When there is no room for another transaction, or the method is ACK or CANCEL.
+    /// When there is no room for another transaction or dialog, or the method is ACK or CANCEL.
     pub fn request(
         &mut self,
         now: Instant,
         flow: Flow,
         request: NewRequest,
     ) -> Result<ClientTx, StackError> {
-        let _ = (now, flow, request);
-        Err(StackError::NoTransaction)
+        self.send_request(now, flow, &request)
     }
 
     /// Sends a request inside a dialog.
@@ -160,8 +238,7 @@ impl Stack {
         method: Method,
         fields: Fields,
     ) -> Result<ClientTx, StackError> {
-        let _ = (now, dialog, method, fields);
-        Err(StackError::NoDialog)
+        self.send_in_dialog(now, dialog.0, method, &fields)
     }
 
     /// Acknowledges the 2xx to our last INVITE of this dialog. The stack keeps the ACK and sends
@@ -171,12 +248,11 @@ impl Stack {
     /// When the dialog is over, or no 2xx waits for an ACK.
     pub fn ack(
         &mut self,
-        now: Instant,
+        _now: Instant,
         dialog: DialogId,
         fields: Fields,
     ) -> Result<(), StackError> {
-        let _ = (now, dialog, fields);
-        Err(StackError::NoDialog)
+        self.send_ack(dialog.0, &fields)
     }
 
     /// Cancels an INVITE. Before the first provisional response the CANCEL waits for it (RFC 3261
@@ -185,15 +261,21 @@ impl Stack {
     /// # Errors
     /// When the transaction is over, has its final response, or is not an INVITE.
     pub fn cancel(&mut self, now: Instant, tx: ClientTx, fields: Fields) -> Result<(), StackError> {
-        let _ = (now, tx, fields);
-        Err(StackError::NoTransaction)
+        self.cancel_invite(now, tx.0, fields)
     }
 
     /// A dialog, `None` after its end.
     #[must_use]
     pub fn dialog(&self, dialog: DialogId) -> Option<&Dialog> {
-        let _ = dialog;
-        None
+        self.live_dialog(dialog.0)
+    }
+
+    /// Every dialog that is not over.
+    pub fn dialogs(&self) -> impl Iterator<Item = (DialogId, &Dialog)> {
+        self.dialogs
+            .iter()
+            .filter(|(_, dialog)| !dialog.ended)
+            .map(|(key, dialog)| (DialogId(key), dialog))
     }
 
     /// The dialog of a Call-ID, our tag and the peer's (Replaces, RFC 3891).
@@ -204,46 +286,71 @@ impl Stack {
         local_tag: &str,
         remote_tag: &str,
     ) -> Option<DialogId> {
-        let _ = (call_id, local_tag, remote_tag);
-        None
+        let print = self.dialog_print(call_id, local_tag, remote_tag);
+        self.dialog_index.get(&print).copied().map(DialogId)
     }
 
-    /// Where the next requests of a dialog go: after the TU resolved [`Dialog::next_hop`], or the
-    /// peer came back on another flow.
+    /// Where the next requests of a dialog go, unless [`Dialog::next_hop`] is an address that can
+    /// be reached: after that name was resolved, or the peer came back on another flow.
     ///
     /// # Errors
     /// When the dialog is over.
     pub fn set_dialog_flow(&mut self, dialog: DialogId, flow: Flow) -> Result<(), StackError> {
-        let _ = (dialog, flow);
-        Err(StackError::NoDialog)
+        let dialog = self.dialogs.get_mut(dialog.0).filter(|dialog| !dialog.ended);
+        dialog.ok_or(StackError::NoDialog)?.flow = flow;
+        Ok(())
     }
 
     /// Forgets a dialog without a BYE.
     pub fn drop_dialog(&mut self, now: Instant, dialog: DialogId) {
-        let _ = (now, dialog);
+        self.end_dialog(now, dialog.0, DialogEnd::Dropped);
     }
 
     /// How long to wait after a 491 before the re-INVITE is tried again (RFC 3261 §14.1): 2.1 to
     /// 4 s for the owner of the Call-ID, else 0 to 2 s, in units of 10 ms.
     pub fn glare_delay(&mut self, dialog: DialogId) -> Duration {
-        let _ = dialog;
-        Duration::ZERO
+        let owner = self.live_dialog(dialog.0).is_some_and(|dialog| dialog.role() == Role::Uac);
+        let ticks = if owner { 210 + self.random.below(191) } else { self.random.below(201) };
+        Duration::from_millis(ticks * 10)
     }
 
-    /// Whether a request went out from this stack before: one of its Vias, or its Call-ID, is of a
-    /// live transaction of ours.
+    /// Whether a request that came over `flow` is one of ours that came back: it has a Via of this
+    /// socket (RFC 3261 §16.3), or Call-ID and From tag of an INVITE of ours that is alive.
     #[must_use]
     pub fn has_looped(&self, flow: &Flow, request: &Message) -> bool {
-        let _ = (flow, request);
-        false
+        let call_id = request.call_id().unwrap_or("");
+        let from_tag = request.from_tag().unwrap_or("");
+        let print = self.loop_print(call_id, from_tag);
+        let own_via = |via: crate::via::Via<'_>| {
+            self.config.is_own_sent_by(flow, via.host(), via.port())
+                && via.branch().and_then(shard_of_branch).is_some()
+        };
+        self.loop_index.contains_key(&print) || request.vias().flatten().any(own_via)
     }
 
-    /// Counters, and how many transactions and dialogs are alive.
+    /// Counters, and how many transactions, dialogs and timers are alive.
     #[must_use]
     pub fn counters(&self) -> StackCounters {
-        let _ = &self.config;
-        self.counters.clone()
+        StackCounters {
+            client_transactions: self.clients.len(),
+            server_transactions: self.servers.len(),
+            timers: self.timers.len(),
+            ..self.counters.clone()
+        }
     }
+
+    fn emit(&mut self, event: Event) {
+        self.output.push_back(Output::Event(event));
+    }
+
+    fn loop_print(&self, call_id: &str, from_tag: &str) -> u128 {
+        self.prints.of(&[b"loop", call_id.as_bytes(), from_tag.as_bytes()])
+    }
+}
+
+/// What timers A, D, E, G, I, J and K depend on.
+const fn reliability_of(flow: &Flow) -> Reliability {
+    if flow.transport.is_reliable() { Reliability::Reliable } else { Reliability::Unreliable }
 }
 
 /// Max-Forwards of a request that goes on through us: one less than what came in, 70 if it had

@@ -57,22 +57,24 @@ impl<T> Slab<T> {
         self.len() >= self.limit as usize
     }
 
-    /// Adds an entry that knows its own key; `None` when the table is full.
-    pub(crate) fn insert_with(&mut self, make: impl FnOnce(Key) -> T) -> Option<Key> {
+    /// The key that the next entry will have; `None` when the table is full.
+    pub(crate) fn next_key(&self) -> Option<Key> {
         if self.is_full() {
             return None;
         }
-        let index = match self.free.pop() {
-            Some(index) => index,
-            None => {
-                let index = u32::try_from(self.slots.len()).ok()?;
-                self.slots.push(Slot { generation: 0, value: None });
-                index
-            }
-        };
-        let slot = &mut self.slots[index as usize];
-        let key = Key::new(index, slot.generation);
-        slot.value = Some(make(key));
+        match self.free.last() {
+            Some(index) => Some(Key::new(*index, self.slots[*index as usize].generation)),
+            None => Some(Key::new(u32::try_from(self.slots.len()).ok()?, 0)),
+        }
+    }
+
+    /// Adds an entry; `None` when the table is full.
+    pub(crate) fn insert(&mut self, value: T) -> Option<Key> {
+        let key = self.next_key()?;
+        if self.free.pop().is_none() {
+            self.slots.push(Slot { generation: 0, value: None });
+        }
+        self.slots[key.index()].value = Some(value);
         Some(key)
     }
 
@@ -113,9 +115,9 @@ mod tests {
     #[test]
     fn a_stale_key_finds_nothing() {
         let mut slab = Slab::new(2);
-        let first = slab.insert_with(|_| "a").unwrap();
+        let first = slab.insert("a").unwrap();
         assert_eq!(slab.remove(first), Some("a"));
-        let second = slab.insert_with(|_| "b").unwrap();
+        let second = slab.insert("b").unwrap();
         assert_eq!(first.index(), second.index());
         assert_eq!(slab.get(first), None);
         assert_eq!(slab.remove(first), None);
@@ -126,10 +128,11 @@ mod tests {
     #[test]
     fn a_full_slab_refuses() {
         let mut slab = Slab::new(1);
-        let key = slab.insert_with(|key| key).unwrap();
-        assert_eq!(slab.get(key), Some(&key));
+        let expected = slab.next_key();
+        let key = slab.insert(1).unwrap();
+        assert_eq!(expected, Some(key));
         assert!(slab.is_full());
-        assert_eq!(slab.insert_with(|key| key), None);
+        assert_eq!((slab.next_key(), slab.insert(2)), (None, None));
         assert_eq!(slab.iter().count(), 1);
     }
 }
