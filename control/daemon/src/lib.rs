@@ -5,10 +5,14 @@
 //! [`store::users::UserList`].
 
 pub mod api;
+pub mod call;
 pub mod config;
+pub mod core;
 pub mod journal;
 pub mod link;
 pub mod media;
+pub mod net;
 pub mod record;
+pub mod registrar;
 pub mod snapshot;
 pub mod store;

@@ -1,0 +1,375 @@
+//! Requests inside a call: hang up, pass on, or answer here.
+
+use super::fork::Event;
+use super::headers::{self, InDialog};
+use super::model::{Call, Cx, Exchange, Offer, Side};
+use super::ringing::{SDP, media_refusal, phrase};
+use super::setup::is_sdp;
+use super::table::Role;
+use crate::media::MediaEvent;
+use crate::record::ReleasedBy;
+use crate::snapshot::ControlEvent;
+use tandem_signalling::message::Message;
+use tandem_signalling::method::Method;
+use tandem_signalling::stack::{ClientTx, DialogId, Fields, Reply, ServerTx};
+use tandem_wire::time::Instant;
+
+impl Side {
+    const fn released_by(self) -> ReleasedBy {
+        match self {
+            Self::Caller => ReleasedBy::Caller,
+            Self::Callee => ReleasedBy::Callee,
+        }
+    }
+}
+
+impl Call {
+    /// A request in one of the call's dialogs.
+    pub(super) fn handle_request(
+        &mut self,
+        cx: &mut Cx<'_>,
+        tx: ServerTx,
+        dialog: DialogId,
+        request: &Message,
+    ) {
+        let method = request.method();
+        let side = self.side_of(dialog).filter(|_| !self.ended);
+        let Some(side) = side else {
+            // A loser that answered too late, or a BYE that crossed ours.
+            let status = if method == Method::Bye { 200 } else { 481 };
+            cx.respond(tx, Reply::new(status));
+            return;
+        };
+        match headers::in_dialog(&method) {
+            InDialog::Bye => self.hung_up(cx, side, tx, request),
+            InDialog::Invite => self.reinvite(cx, side, tx, request),
+            InDialog::Pass => self.pass(cx, side, tx, request),
+            InDialog::Options => {
+                cx.respond(tx, capabilities());
+            }
+            InDialog::NotAllowed => {
+                cx.respond(tx, Reply::new(405).header("Allow", headers::ALLOW));
+            }
+            InDialog::NotImplemented => {
+                cx.respond(tx, Reply::new(501).header("Allow", headers::ALLOW));
+            }
+        }
+    }
+
+    /// A party hung up: the record is journalled, then it has its 200 and the other one a BYE.
+    fn hung_up(&mut self, cx: &mut Cx<'_>, side: Side, tx: ServerTx, bye: &Message) {
+        if self.winner.is_none() {
+            if side == Side::Caller {
+                self.given_up(cx, bye);
+            }
+            cx.respond(tx, Reply::new(200));
+            return;
+        }
+        let text = super::release::with_reason("hung up", Some(bye));
+        self.end(cx, 200, &text, side.released_by());
+        cx.respond(tx, Reply::new(200));
+        self.answer_open_exchanges(cx);
+        if let Some(other) = self.dialog(side.other()) {
+            cx.bye(other, headers::with_same_body(bye));
+        }
+    }
+
+    /// The caller gave up before there was an answer.
+    fn given_up(&mut self, cx: &mut Cx<'_>, request: &Message) {
+        let text = super::release::with_reason("cancelled", Some(request));
+        self.end(cx, 487, &text, ReleasedBy::Caller);
+        cx.respond(self.caller.tx, Reply::new(487));
+        self.drive(cx, Event::Abandon, None);
+    }
+
+    /// A party cancelled its INVITE.
+    pub(super) fn handle_cancelled(&mut self, cx: &mut Cx<'_>, tx: ServerTx, cancel: &Message) {
+        if tx == self.caller.tx {
+            if self.winner.is_none() && !self.ended {
+                self.given_up(cx, cancel);
+            }
+        } else if let Some(exchange) = self.exchanges.iter().find(|it| it.server == tx) {
+            // The 487 of the other party is passed on when it comes.
+            cx.world.cancel(exchange.client);
+        }
+    }
+
+    /// Passes INFO, MESSAGE or UPDATE on.
+    fn pass(&mut self, cx: &mut Cx<'_>, side: Side, tx: ServerTx, request: &Message) {
+        let Some(other) = self.dialog(side.other()) else {
+            cx.respond(tx, Reply::new(500).header("Retry-After", "1"));
+            return;
+        };
+        let offers = request.method() == Method::Update && is_sdp(request);
+        let fields = if offers {
+            match self.offer_on(cx, side, request) {
+                Ok(fields) => fields,
+                Err(reply) => {
+                    cx.respond(tx, reply);
+                    return;
+                }
+            }
+        } else {
+            headers::with_same_body(request)
+        };
+        let offer = if offers { Offer::Request } else { Offer::None };
+        self.pass_on(cx, side, tx, other, request.method(), fields, offer);
+    }
+
+    /// Sends a request to the other party and remembers whom the response is for.
+    #[expect(clippy::too_many_arguments, reason = "the parts of one request")]
+    pub(super) fn pass_on(
+        &mut self,
+        cx: &mut Cx<'_>,
+        from: Side,
+        server: ServerTx,
+        other: DialogId,
+        method: Method,
+        fields: Fields,
+        offer: Offer,
+    ) {
+        match cx.request_in_dialog(other, method, fields, Role::Exchange) {
+            Ok(client) => {
+                cx.index.add_server(server, cx.slot);
+                let awaits_ack = false;
+                self.exchanges.push(Exchange { from, method, server, client, offer, awaits_ack });
+            }
+            Err(error) => {
+                if offer == Offer::Request {
+                    self.reject_offer(cx, from);
+                }
+                let reply = Reply::new(error.status());
+                let reply = if error.status() == 500 { reply.header("Retry-After", "2") } else { reply };
+                cx.respond(server, reply);
+            }
+        }
+    }
+
+    /// The response of the other party.
+    pub(super) fn exchange_response(
+        &mut self,
+        cx: &mut Cx<'_>,
+        tx: ClientTx,
+        response: &Message,
+    ) {
+        let Some(at) = self.exchanges.iter().position(|it| it.client == tx) else { return };
+        match response.status().unwrap_or(500) {
+            status @ 100..200 => {
+                let fields = headers::end_to_end(response);
+                let reply = Reply::new(status).reason(phrase(response)).fields(fields);
+                cx.respond(self.exchanges[at].server, reply);
+            }
+            200..300 => self.exchange_accepted(cx, at, response),
+            status => {
+                let exchange = self.drop_exchange(cx, at);
+                if exchange.offer == Offer::Request {
+                    self.reject_offer(cx, exchange.from);
+                }
+                let challenge = matches!(status, 401 | 407);
+                let mut reply = Reply::new(if challenge { 403 } else { status })
+                    .fields(headers::with_same_body(response));
+                if !challenge {
+                    reply = reply.reason(phrase(response));
+                }
+                cx.respond(exchange.server, reply);
+            }
+        }
+    }
+
+    /// A 2xx to a request that was passed on.
+    fn exchange_accepted(&mut self, cx: &mut Cx<'_>, at: usize, response: &Message) {
+        let exchange = &self.exchanges[at];
+        let (from, server, method) = (exchange.from, exchange.server, exchange.method);
+        let fields = match exchange.offer {
+            Offer::None => Ok(headers::with_same_body(response)),
+            Offer::Request | Offer::Response => self.negotiated(cx, at, response),
+        };
+        let other = self.dialog(from.other());
+        if method == Method::Invite && self.exchanges[at].offer != Offer::Response
+            && let Some(other) = other
+        {
+            cx.ack(other, Fields::new());
+        }
+        match fields {
+            Ok(fields) => {
+                let status = response.status().unwrap_or(200);
+                let reply = Reply::new(status).reason(phrase(response)).fields(fields);
+                cx.respond(server, reply);
+                if method == Method::Invite {
+                    self.exchanges[at].awaits_ack = true;
+                    // It must not be found as an open client transaction any more.
+                    cx.index.remove_client(self.exchanges[at].client);
+                } else {
+                    self.drop_exchange(cx, at);
+                }
+                self.note_hold(cx);
+            }
+            Err(reply) => {
+                let offered_back = self.exchanges[at].offer == Offer::Response;
+                self.drop_exchange(cx, at);
+                cx.respond(server, reply);
+                if offered_back && let Some(other) = other {
+                    cx.ack(other, Fields::new());
+                }
+            }
+        }
+    }
+
+    /// A request that was passed on got no answer: that party is gone, so the call is over.
+    pub(super) fn exchange_failed(&mut self, cx: &mut Cx<'_>, tx: ClientTx, status: u16) {
+        let Some(at) = self.exchanges.iter().position(|it| it.client == tx) else { return };
+        let exchange = self.drop_exchange(cx, at);
+        cx.respond(exchange.server, Reply::new(status));
+        if self.winner.is_some() {
+            let by = match exchange.from {
+                Side::Caller => "the callee does not answer any more",
+                Side::Callee => "the caller does not answer any more",
+            };
+            self.hang_up(cx, by);
+        }
+    }
+
+    pub(super) fn drop_exchange(&mut self, cx: &mut Cx<'_>, at: usize) -> Exchange {
+        let exchange = self.exchanges.remove(at);
+        cx.index.remove_client(exchange.client);
+        cx.index.remove_server(exchange.server);
+        exchange
+    }
+
+    /// Requests that nobody will answer any more (RFC 3261 §15.1.2: 487).
+    fn answer_open_exchanges(&mut self, cx: &mut Cx<'_>) {
+        while !self.exchanges.is_empty() {
+            let exchange = self.drop_exchange(cx, 0);
+            if !exchange.awaits_ack {
+                cx.respond(exchange.server, Reply::new(487));
+            }
+        }
+    }
+
+    /// Tandem ends an answered call: both parties get BYE.
+    pub(super) fn hang_up(&mut self, cx: &mut Cx<'_>, text: &str) {
+        if self.ended {
+            return;
+        }
+        self.end(cx, 200, text, ReleasedBy::Tandem);
+        self.answer_open_exchanges(cx);
+        for side in [Side::Caller, Side::Callee] {
+            if let Some(dialog) = self.dialog(side) {
+                let reason = format!("SIP;cause=503;text=\"{text}\"");
+                cx.bye(dialog, Fields::new().header("Reason", reason));
+            }
+        }
+    }
+
+    /// A 2xx of ours was never acknowledged.
+    pub(super) fn handle_ack_timeout(&mut self, cx: &mut Cx<'_>, dialog: DialogId) {
+        if self.ended || self.side_of(dialog).is_none() {
+            cx.bye(dialog, Fields::new());
+        } else {
+            self.hang_up(cx, "no ACK");
+        }
+    }
+
+    /// A party does not know the call any more.
+    pub(super) fn handle_dialog_lost(&mut self, cx: &mut Cx<'_>, dialog: DialogId) {
+        if self.side_of(dialog).is_some() && self.winner.is_some() {
+            self.hang_up(cx, "a party does not know the call any more");
+        }
+    }
+
+    /// Something happened to the call's media.
+    pub(super) fn handle_media(&mut self, cx: &mut Cx<'_>, event: &MediaEvent) {
+        let (call, key) = (self.id.to_string(), self.key());
+        let name = |leg| cx.world.media.leg_name(key, leg);
+        match *event {
+            MediaEvent::MediaTimeout { leg, silent_ms, .. } => {
+                let leg = name(leg);
+                cx.world.shared.tell(|| ControlEvent::MediaTimeout { call, leg, silent_ms });
+                if cx.world.settings.end_on_media_timeout && self.winner.is_some() {
+                    self.hang_up(cx, "media timeout");
+                }
+            }
+            MediaEvent::Dtmf { leg, digit, duration_ms, .. } => {
+                let leg = name(leg);
+                cx.world.shared.tell(|| ControlEvent::Dtmf { call, leg, digit, duration_ms });
+            }
+            MediaEvent::Latched { leg, source, moved, .. } => {
+                let leg = name(leg);
+                cx.world.shared.tell(|| ControlEvent::Latched { call, leg, source, moved });
+            }
+            MediaEvent::Refused { reason, .. } => {
+                tracing::warn!(call, reason, "the engine refused media of a call");
+                self.lose_media(cx);
+            }
+            MediaEvent::LeaseExpired { .. } => self.lose_media(cx),
+            _ => {}
+        }
+    }
+
+    fn lose_media(&mut self, cx: &mut Cx<'_>) {
+        if self.ended {
+            return;
+        }
+        if self.winner.is_some() {
+            self.hang_up(cx, "media lost");
+        } else {
+            self.refuse(cx, Reply::new(503).header("Retry-After", "5"), "media lost");
+        }
+    }
+
+    /// A time that was waited for has come.
+    pub(super) fn handle_timer(&mut self, cx: &mut Cx<'_>, at: Instant) {
+        if self.ended {
+            return;
+        }
+        if self.winner.is_some() {
+            if self.lasts_until.is_some_and(|until| until <= at) {
+                self.hang_up(cx, "longest duration reached");
+            }
+        } else if self.rings_until <= at {
+            self.drive(cx, Event::GiveUp, None);
+        } else if self.group_until.is_some_and(|until| until <= at) {
+            self.drive(cx, Event::NoAnswer, None);
+        }
+    }
+
+    /// The daemon stops.
+    pub(super) fn shut_down(&mut self, cx: &mut Cx<'_>) {
+        if self.ended {
+            return;
+        }
+        if self.winner.is_some() {
+            self.hang_up(cx, "Tandem stops");
+        } else {
+            self.refuse(cx, Reply::new(503).header("Retry-After", "10"), "Tandem stops");
+        }
+    }
+
+    /// The rows and the offer of a request for the other party.
+    pub(super) fn offer_on(
+        &mut self,
+        cx: &mut Cx<'_>,
+        from: Side,
+        request: &Message,
+    ) -> Result<Fields, Reply> {
+        // RFC 3261 §14.2, RFC 3311 §5.2: one offer at a time, whoever makes it.
+        if self.winner.is_none() || self.callee_ack_due || self.negotiates() {
+            return Err(Reply::new(491));
+        }
+        let (to, from) = (self.leg(from.other()), self.leg(from));
+        let (now, key) = (cx.world.now, self.key());
+        let offer = cx.world.media.offer(now, key, from, to, request.body());
+        let offer = offer.map_err(|error| media_refusal(&error))?;
+        Ok(headers::end_to_end(request).body(SDP, offer))
+    }
+}
+
+/// The answer to OPTIONS (RFC 3261 §11.2).
+pub(crate) fn capabilities() -> Reply {
+    Reply::new(200)
+        .header("Allow", headers::ALLOW)
+        .header("Accept", headers::ACCEPT)
+        .header("Accept-Encoding", "identity")
+        .header("Accept-Language", "en")
+        .header("Supported", "path, timer")
+}

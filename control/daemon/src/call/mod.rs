@@ -1,0 +1,296 @@
+//! Calls: a back-to-back user agent between a caller and the contacts of whom it calls.
+//!
+//! Each party has a dialog of its own with Tandem; nothing of one leg's Call-ID, tags, addresses
+//! or routes is seen on the other. [`Calls`] finds the call that an event of the stack is about
+//! and lets it work; a call speaks to the stack, to the media plane, to the journal and to nobody
+//! else.
+//!
+//! | file | what it holds |
+//! | --- | --- |
+//! | [`fork`] | which branch rings when, who wins, which failure counts: pure |
+//! | [`headers`] | what goes from one leg to the other |
+//! | [`id`] | ids of calls |
+//! | `model` | the data of a call |
+//! | `table` | where calls live and how they are found |
+//! | `setup` | an INVITE becomes a call, or is refused |
+//! | `ringing` | branches, their responses, the answer |
+//! | `dialog` | requests inside an answered call |
+//! | `negotiate` | re-INVITE and UPDATE |
+//! | `release` | how a call ends, and its record |
+//! | `recover` | calls of a daemon that was killed |
+//! | `view` | calls as the API shows them |
+
+mod dialog;
+pub mod fork;
+pub mod headers;
+pub mod id;
+mod model;
+mod negotiate;
+mod recover;
+mod release;
+mod ringing;
+mod setup;
+mod table;
+mod view;
+
+pub(crate) use dialog::capabilities;
+pub use recover::Recovery;
+
+use crate::core::World;
+use crate::media::{CallKey, MediaEvent};
+use core::cmp::Reverse;
+use id::CallId;
+use model::{Call, Cx};
+use std::collections::{BTreeMap, BinaryHeap};
+use table::{Role, Slot, Table};
+use tandem_signalling::message::Message;
+use tandem_signalling::stack::{
+    ClientTx, DialogId, Flow, Reply, ServerTx,
+};
+use tandem_wire::time::Instant;
+
+/// When a call looks at the time again.
+#[derive(Debug, Default)]
+pub(crate) struct Timers(BinaryHeap<Reverse<(Instant, CallId)>>);
+
+impl Timers {
+    pub(crate) fn set(&mut self, at: Instant, id: CallId) {
+        self.0.push(Reverse((at, id)));
+    }
+}
+
+/// What was counted of calls since the daemon began.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// Calls that were accepted for processing.
+    pub started: u64,
+    /// Calls that were answered.
+    pub answered: u64,
+    /// Calls that a limit refused.
+    pub refused: u64,
+    /// Ended calls by final SIP status.
+    pub ended: BTreeMap<u16, u64>,
+}
+
+/// All calls of the signalling thread.
+#[derive(Debug, Default)]
+pub struct Calls {
+    table: Table,
+    timers: Timers,
+    totals: Totals,
+}
+
+impl Calls {
+    /// No calls.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// How many exist.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.table.len()
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// What was counted.
+    #[must_use]
+    pub const fn totals(&self) -> &Totals {
+        &self.totals
+    }
+
+    /// Calls that ring, and calls that are answered.
+    #[must_use]
+    pub fn gauges(&self) -> (u64, u64) {
+        self.table.all().filter(|call| !call.ended).fold((0, 0), |(ringing, answered), call| {
+            if call.winner.is_some() { (ringing, answered + 1) } else { (ringing + 1, answered) }
+        })
+    }
+
+    /// Lets a call work, and forgets it when nothing is left to do.
+    fn with<T>(
+        &mut self,
+        world: &mut World,
+        slot: Slot,
+        work: impl FnOnce(&mut Call, &mut Cx<'_>) -> T,
+    ) -> Option<T> {
+        let mut call = self.table.take(slot)?;
+        let mut cx = Cx {
+            world,
+            index: &mut self.table.index,
+            timers: &mut self.timers,
+            totals: &mut self.totals,
+            slot,
+        };
+        let outcome = work(&mut call, &mut cx);
+        if call.is_over() {
+            self.table.release(slot, &call);
+        } else {
+            self.table.put(slot, call);
+        }
+        Some(outcome)
+    }
+
+    /// A request outside of any dialog that begins a call.
+    pub fn handle_invite(
+        &mut self,
+        world: &mut World,
+        tx: ServerTx,
+        request: Message,
+        flow: Flow,
+    ) {
+        match setup::admit(world, self.len(), &request, &flow) {
+            Ok(admission) => self.begin(world, tx, request, flow, admission),
+            Err(refusal) => {
+                self.totals.refused += u64::from(refusal.status() == 503);
+                world.respond(tx, refusal);
+            }
+        }
+    }
+
+    fn begin(
+        &mut self,
+        world: &mut World,
+        tx: ServerTx,
+        request: Message,
+        flow: Flow,
+        admission: setup::Admission,
+    ) {
+        let id = world.new_call_id(|id| self.table.index.by_id(id).is_some());
+        let call = setup::call(world, id, tx, request, flow, &admission);
+        let slot = self.table.reserve(id);
+        self.table.put(slot, Box::new(call));
+        self.table.index.add_server(tx, slot);
+        self.totals.started += 1;
+        self.with(world, slot, |call, cx| call.start(cx, &admission));
+    }
+
+    /// A request inside a dialog; false if no call knows it.
+    pub fn handle_request(
+        &mut self,
+        world: &mut World,
+        tx: ServerTx,
+        dialog: DialogId,
+        request: &Message,
+    ) -> bool {
+        let Some(slot) = self.table.index.dialog(dialog) else { return false };
+        self.with(world, slot, |call, cx| call.handle_request(cx, tx, dialog, request)).is_some()
+    }
+
+    /// The ACK of a 2xx.
+    pub fn handle_ack(&mut self, world: &mut World, dialog: DialogId, request: &Message) {
+        if let Some(slot) = self.table.index.dialog(dialog) {
+            self.with(world, slot, |call, cx| call.handle_ack(cx, dialog, request));
+        }
+    }
+
+    /// A party gave its INVITE up.
+    pub fn handle_cancelled(&mut self, world: &mut World, tx: ServerTx, cancel: &Message) {
+        match self.table.index.server(tx) {
+            Some(slot) => {
+                self.with(world, slot, |call, cx| call.handle_cancelled(cx, tx, cancel));
+            }
+            None => {
+                world.respond(tx, Reply::new(487));
+            }
+        }
+    }
+
+    /// A response; false if no call waits for it.
+    pub fn handle_response(
+        &mut self,
+        world: &mut World,
+        tx: ClientTx,
+        dialog: Option<DialogId>,
+        response: Message,
+    ) -> bool {
+        let Some((slot, role)) = self.table.index.client(tx) else {
+            return false;
+        };
+        let known = self.with(world, slot, |call, cx| match role {
+            Role::Branch(branch) => call.branch_response(cx, branch, dialog, response),
+            Role::Exchange => call.exchange_response(cx, tx, &response),
+        });
+        known.is_some()
+    }
+
+    /// A request was never answered, or could not be sent: as if `status` came.
+    pub fn handle_no_response(&mut self, world: &mut World, tx: ClientTx, status: u16) {
+        let Some((slot, role)) = self.table.index.client(tx) else { return };
+        self.with(world, slot, |call, cx| match role {
+            Role::Branch(branch) => call.branch_failed(cx, branch, status),
+            Role::Exchange => call.exchange_failed(cx, tx, status),
+        });
+    }
+
+    /// A branch or a re-INVITE rings for too long (timer C).
+    pub fn handle_ringing_too_long(&mut self, world: &mut World, tx: ClientTx) {
+        let Some((slot, role)) = self.table.index.client(tx) else { return };
+        self.with(world, slot, |call, cx| match role {
+            Role::Branch(_) => call.drive(cx, fork::Event::NoAnswer, None),
+            Role::Exchange => cx.world.cancel(tx),
+        });
+    }
+
+    /// A 2xx was never acknowledged.
+    pub fn handle_ack_timeout(&mut self, world: &mut World, dialog: DialogId) {
+        match self.table.index.dialog(dialog) {
+            Some(slot) => {
+                self.with(world, slot, |call, cx| call.handle_ack_timeout(cx, dialog));
+            }
+            None => world.stack.drop_dialog(world.now, dialog),
+        }
+    }
+
+    /// A dialog is over without our doing: the party does not know it any more.
+    pub fn handle_dialog_lost(&mut self, world: &mut World, dialog: DialogId) {
+        if let Some(slot) = self.table.index.dialog(dialog) {
+            self.with(world, slot, |call, cx| call.handle_dialog_lost(cx, dialog));
+        }
+    }
+
+    /// What the engine told about a call.
+    pub fn handle_media(&mut self, world: &mut World, key: CallKey, event: &MediaEvent) {
+        if let Some(slot) = self.table.index.by_id(CallId(key.0)) {
+            self.with(world, slot, |call, cx| call.handle_media(cx, event));
+        }
+    }
+
+    /// When [`Calls::handle_timeout`] is due.
+    #[must_use]
+    pub fn next_timeout(&self) -> Option<Instant> {
+        self.timers.0.peek().map(|Reverse((at, _))| *at)
+    }
+
+    /// Lets calls whose time has come work.
+    pub fn handle_timeout(&mut self, world: &mut World) {
+        while let Some(Reverse((at, id))) = self.timers.0.peek().copied() {
+            if at > world.now {
+                break;
+            }
+            self.timers.0.pop();
+            if let Some(slot) = self.table.index.by_id(id) {
+                self.with(world, slot, |call, cx| call.handle_timer(cx, at));
+            }
+        }
+    }
+
+    /// Ends all calls: the daemon stops.
+    pub fn release_all(&mut self, world: &mut World) {
+        for slot in self.table.slots() {
+            self.with(world, slot, |call, cx| call.shut_down(cx));
+        }
+    }
+
+    /// Calls whose record is not written yet.
+    #[must_use]
+    pub fn unfinished(&self) -> usize {
+        self.table.all().filter(|call| !call.ended).count()
+    }
+}

@@ -1,0 +1,223 @@
+//! A call: the caller's leg, the branches towards the callee, and what is going on between them.
+
+use super::fork::Fork;
+use super::id::CallId;
+use super::table::{Index, Role, Slot};
+use crate::core::World;
+use crate::media::CallKey;
+use jiff::Timestamp;
+use tandem_signalling::message::Message;
+use tandem_signalling::method::Method;
+use tandem_signalling::stack::{ClientTx, DialogId, Fields, Flow, Reply, ServerTx};
+use tandem_wire::time::Instant;
+
+/// One of the two parties of an answered call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Side {
+    /// Who called.
+    Caller,
+    /// Who answered.
+    Callee,
+}
+
+impl Side {
+    pub(super) const fn other(self) -> Self {
+        match self {
+            Self::Caller => Self::Callee,
+            Self::Callee => Self::Caller,
+        }
+    }
+}
+
+/// The caller's leg: Tandem is the server of its INVITE.
+#[derive(Debug)]
+pub(super) struct Caller {
+    pub(super) tx: ServerTx,
+    pub(super) dialog: Option<DialogId>,
+    pub(super) flow: Flow,
+}
+
+/// One contact of the callee: Tandem is the client.
+#[derive(Debug)]
+pub(super) struct Branch {
+    /// Request-URI.
+    pub(super) target: String,
+    pub(super) flow: Flow,
+    pub(super) route: Vec<String>,
+    pub(super) tx: Option<ClientTx>,
+    pub(super) dialog: Option<DialogId>,
+    /// The failure response, for the caller if it is the best one.
+    pub(super) failure: Option<Message>,
+    /// Our own reason why it could not be called.
+    pub(super) refusal: Option<Reply>,
+    /// The answer of a provisional response, for a 2xx that repeats none.
+    pub(super) early_answer: Option<Vec<u8>>,
+}
+
+/// Where the offer of an exchange is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Offer {
+    /// There is none.
+    None,
+    /// In the request, the answer in the response.
+    Request,
+    /// In the response, the answer in the ACK.
+    Response,
+}
+
+/// A request of one party that was passed on to the other.
+#[derive(Debug)]
+pub(super) struct Exchange {
+    pub(super) from: Side,
+    pub(super) method: Method,
+    pub(super) server: ServerTx,
+    pub(super) client: ClientTx,
+    pub(super) offer: Offer,
+    /// Its 2xx was passed on and the ACK is missing (INVITE only).
+    pub(super) awaits_ack: bool,
+}
+
+/// What happened when.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Times {
+    pub(super) started_at: Timestamp,
+    pub(super) ringing_at: Option<Timestamp>,
+    pub(super) answered_at: Option<Timestamp>,
+    pub(super) answered: Option<Instant>,
+}
+
+/// A call.
+#[derive(Debug)]
+pub(super) struct Call {
+    pub(super) id: CallId,
+    /// Address of record of the caller.
+    pub(super) from: String,
+    /// Address of record that was called.
+    pub(super) to: String,
+    /// The INVITE as it came.
+    pub(super) invite: Message,
+    /// Whether it has no offer, so that the callee makes one.
+    pub(super) offerless: bool,
+    pub(super) caller: Caller,
+    pub(super) fork: Fork,
+    pub(super) branches: Vec<Branch>,
+    /// The branch that answered.
+    pub(super) winner: Option<usize>,
+    /// The ACK of the callee's 2xx waits for the answer in the caller's ACK.
+    pub(super) callee_ack_due: bool,
+    pub(super) exchanges: Vec<Exchange>,
+    pub(super) held: [bool; 2],
+    pub(super) times: Times,
+    /// The group that rings has had its time.
+    pub(super) group_until: Option<Instant>,
+    /// The call rings until then.
+    pub(super) rings_until: Instant,
+    /// The call may last until then.
+    pub(super) lasts_until: Option<Instant>,
+    /// The record is written.
+    pub(super) ended: bool,
+    /// Max-Forwards of the branches.
+    pub(super) max_forwards: u8,
+    /// Our mark against loops.
+    pub(super) hop: String,
+}
+
+/// What a call works with besides itself.
+pub(super) struct Cx<'a> {
+    pub(super) world: &'a mut World,
+    pub(super) index: &'a mut Index,
+    pub(super) timers: &'a mut super::Timers,
+    pub(super) totals: &'a mut super::Totals,
+    pub(super) slot: Slot,
+}
+
+impl Cx<'_> {
+    /// Answers a request; what the stack refuses is our own doing or too late, and only logged.
+    pub(super) fn respond(&mut self, tx: ServerTx, reply: Reply) -> Option<DialogId> {
+        self.world.respond(tx, reply)
+    }
+
+    /// Sends a request in a dialog and remembers what it is for.
+    pub(super) fn request_in_dialog(
+        &mut self,
+        dialog: DialogId,
+        method: Method,
+        fields: Fields,
+        role: Role,
+    ) -> Result<ClientTx, tandem_signalling::stack::StackError> {
+        let now = self.world.now;
+        let tx = self.world.stack.request_in_dialog(now, dialog, method, fields)?;
+        self.index.add_client(tx, self.slot, role);
+        Ok(tx)
+    }
+
+    /// Sends BYE; its outcome does not matter to the call.
+    pub(super) fn bye(&mut self, dialog: DialogId, fields: Fields) {
+        let now = self.world.now;
+        if let Err(error) = self.world.stack.request_in_dialog(now, dialog, Method::Bye, fields) {
+            tracing::debug!(call = %self.slot.id, %error, "no BYE could be sent");
+            self.world.stack.drop_dialog(now, dialog);
+        }
+    }
+
+    /// Acknowledges a 2xx.
+    pub(super) fn ack(&mut self, dialog: DialogId, fields: Fields) {
+        if let Err(error) = self.world.stack.ack(self.world.now, dialog, fields) {
+            tracing::debug!(call = %self.slot.id, %error, "no ACK could be sent");
+        }
+    }
+}
+
+impl Call {
+    /// Name of the call in the media plane.
+    pub(super) const fn key(&self) -> CallKey {
+        CallKey(self.id.0)
+    }
+
+    /// The dialog of a party, as far as there is one: before the answer a callee's early dialog
+    /// counts only if no other branch rings.
+    pub(super) fn dialog(&self, side: Side) -> Option<DialogId> {
+        match (side, self.winner) {
+            (Side::Caller, _) => self.caller.dialog,
+            (Side::Callee, Some(winner)) => self.branches.get(winner)?.dialog,
+            (Side::Callee, None) => match self.branches.as_slice() {
+                [only] => only.dialog,
+                _ => None,
+            },
+        }
+    }
+
+    /// Whose dialog it is; a branch that did not win is nobody's.
+    pub(super) fn side_of(&self, dialog: DialogId) -> Option<Side> {
+        if self.caller.dialog == Some(dialog) {
+            Some(Side::Caller)
+        } else if self.dialog(Side::Callee) == Some(dialog) {
+            Some(Side::Callee)
+        } else {
+            None
+        }
+    }
+
+    /// Number of a party in the media plane.
+    pub(super) fn leg(&self, side: Side) -> u8 {
+        match side {
+            Side::Caller => 0,
+            Side::Callee => leg_of(self.winner.unwrap_or(0)),
+        }
+    }
+
+    /// Whether an offer is on its way in either direction.
+    pub(super) fn negotiates(&self) -> bool {
+        self.exchanges.iter().any(|it| it.offer != Offer::None || it.method == Method::Invite)
+    }
+
+    /// Whether nothing is left to do.
+    pub(super) fn is_over(&self) -> bool {
+        self.ended && self.fork.quiet()
+    }
+}
+
+/// Number of a branch in the media plane: 0 is the caller.
+pub(super) fn leg_of(branch: usize) -> u8 {
+    u8::try_from(branch + 1).unwrap_or(u8::MAX)
+}

@@ -1,0 +1,328 @@
+//! The branches of a call: their INVITEs, their responses, the answer.
+
+use super::fork::{Action, Event};
+use super::headers;
+use super::model::{Call, Cx, leg_of};
+use super::release::Why;
+use super::setup::is_sdp;
+use super::table::Role;
+use crate::journal::{CallAnswered, Entry};
+use crate::media::{LegProfile, MediaError};
+use crate::record::ReleasedBy;
+use crate::snapshot::ControlEvent;
+use std::collections::VecDeque;
+use tandem_signalling::build::reason_phrase;
+use tandem_signalling::header::Header;
+use tandem_signalling::message::Message;
+use tandem_signalling::method::Method;
+use tandem_signalling::stack::{DialogId, Fields, NewRequest, Reply};
+use tandem_signalling::uri::Uri;
+
+/// Content type of session descriptions.
+pub(super) const SDP: &str = "application/sdp";
+
+impl Call {
+    /// Feeds the fork and does what it says; a branch that cannot be called fails at once.
+    pub(super) fn drive(&mut self, cx: &mut Cx<'_>, event: Event, message: Option<&Message>) {
+        let mut events = VecDeque::from([event]);
+        while let Some(event) = events.pop_front() {
+            for action in self.fork.handle(event) {
+                match action {
+                    Action::Call(branch) => {
+                        if let Err(reply) = self.call_branch(cx, branch) {
+                            events.push_back(Event::Failure { branch, status: reply.status() });
+                            self.branches[branch].refusal = Some(reply);
+                        }
+                    }
+                    Action::Cancel(branch) => {
+                        if let Some(tx) = self.branches[branch].tx {
+                            cx.world.cancel(tx);
+                        }
+                    }
+                    Action::Relay(branch) => self.relay_provisional(cx, branch, message),
+                    Action::Answer(branch) => self.answer(cx, branch, message),
+                    Action::Release(branch) => self.release_branch(cx, branch),
+                    Action::StartTimer => self.start_group_timer(cx),
+                    Action::Fail { status, branch } => self.fail(cx, status, branch),
+                }
+            }
+        }
+    }
+
+    fn start_group_timer(&mut self, cx: &mut Cx<'_>) {
+        self.group_until = self.fork.has_waiting().then(|| cx.world.now + cx.world.settings.ring_next);
+        if let Some(at) = self.group_until {
+            cx.timers.set(at, self.id);
+        }
+    }
+
+    /// Sends the INVITE of a branch.
+    fn call_branch(&mut self, cx: &mut Cx<'_>, branch: usize) -> Result<(), Reply> {
+        let (key, leg, now) = (self.key(), leg_of(branch), cx.world.now);
+        let flow = self.branches[branch].flow;
+        cx.world.media.prepare_leg(key, leg, LegProfile { local: flow.local.ip() });
+        let mut fields = headers::end_to_end(&self.invite);
+        fields.push(headers::HOP, &self.hop);
+        if !self.offerless {
+            let offer = cx.world.media.offer(now, key, 0, leg, self.invite.body());
+            fields = fields.body(SDP, offer.map_err(|error| media_refusal(&error))?);
+        }
+        let target = Uri::parse(&self.branches[branch].target).map_or_else(
+            |_| self.branches[branch].target.clone(),
+            |uri| uri.as_request_uri().into_owned(),
+        );
+        let mut request = NewRequest::new(Method::Invite, target)
+            .from(party(self.invite.from().ok()))
+            .to(party(self.invite.to().ok()))
+            .max_forwards(self.max_forwards)
+            .fields(fields);
+        for route in &self.branches[branch].route {
+            request = request.route(route.as_str());
+        }
+        let tx = cx.world.stack.request(now, flow, request).map_err(|error| {
+            tracing::warn!(call = %self.id, %error, "a contact could not be called");
+            Reply::new(error.status())
+        })?;
+        self.branches[branch].tx = Some(tx);
+        cx.index.add_client(tx, cx.slot, Role::Branch(branch));
+        Ok(())
+    }
+
+    /// A response to the INVITE of a branch.
+    pub(super) fn branch_response(
+        &mut self,
+        cx: &mut Cx<'_>,
+        branch: usize,
+        dialog: Option<DialogId>,
+        response: Message,
+    ) {
+        let status = response.status().unwrap_or(500);
+        if status < 300
+            && let Some(dialog) = dialog
+            && !self.take_dialog(cx, branch, dialog, status)
+        {
+            return;
+        }
+        match status {
+            100..200 => self.drive(cx, Event::Provisional { branch }, Some(&response)),
+            200..300 => self.drive(cx, Event::Answer { branch }, Some(&response)),
+            _ => {
+                self.branches[branch].failure = Some(response);
+                self.branch_failed(cx, branch, status);
+            }
+        }
+    }
+
+    /// Notes the dialog that a response opened; false for a second answer of one INVITE (a proxy
+    /// forked it), which is released.
+    fn take_dialog(
+        &mut self,
+        cx: &mut Cx<'_>,
+        branch: usize,
+        dialog: DialogId,
+        status: u16,
+    ) -> bool {
+        let known = self.branches[branch].dialog;
+        if self.winner == Some(branch) && known.is_some() && known != Some(dialog) {
+            if status >= 200 {
+                cx.ack(dialog, Fields::new());
+                cx.bye(dialog, Fields::new());
+            }
+            return false;
+        }
+        if let Some(known) = known.filter(|known| *known != dialog) {
+            cx.index.remove_dialog(known);
+        }
+        self.branches[branch].dialog = Some(dialog);
+        cx.index.add_dialog(dialog, cx.slot);
+        true
+    }
+
+    /// A branch failed, by its own response or without any.
+    pub(super) fn branch_failed(&mut self, cx: &mut Cx<'_>, branch: usize, status: u16) {
+        if self.winner != Some(branch) && !self.ended {
+            cx.world.media.drop_leg(cx.world.now, self.key(), leg_of(branch));
+        }
+        self.drive(cx, Event::Failure { branch, status }, None);
+    }
+
+    /// Passes ringing, progress and early media on.
+    fn relay_provisional(&mut self, cx: &mut Cx<'_>, branch: usize, message: Option<&Message>) {
+        let Some(response) = message else { return };
+        let status = response.status().unwrap_or(180);
+        let mut fields = headers::end_to_end(response);
+        // Without an offer in the INVITE a body here would be an unreliable offer, which no one
+        // can answer (RFC 3264 §4, RFC 3262 §5).
+        if is_sdp(response) && !self.offerless {
+            let (now, key) = (cx.world.now, self.key());
+            match cx.world.media.answer(now, key, leg_of(branch), 0, response.body(), true) {
+                Ok(answer) => {
+                    self.branches[branch].early_answer = Some(answer.clone());
+                    fields = fields.body(SDP, answer);
+                }
+                Err(error) => tracing::info!(call = %self.id, %error, "early media left out"),
+            }
+        }
+        if matches!(status, 180 | 183) && self.times.ringing_at.is_none() {
+            self.times.ringing_at = Some(cx.world.wall);
+            cx.world.shared.tell(|| ControlEvent::CallRinging { call: self.id.to_string() });
+        }
+        let reply = Reply::new(status).reason(phrase(response)).fields(fields);
+        self.take_caller_dialog(cx, reply);
+    }
+
+    fn take_caller_dialog(&mut self, cx: &mut Cx<'_>, reply: Reply) {
+        if let Some(dialog) = cx.respond(self.caller.tx, reply)
+            && self.caller.dialog != Some(dialog)
+        {
+            self.caller.dialog = Some(dialog);
+            cx.index.add_dialog(dialog, cx.slot);
+        }
+    }
+
+    /// The first 2xx: the caller gets it, the parties are connected.
+    fn answer(&mut self, cx: &mut Cx<'_>, branch: usize, message: Option<&Message>) {
+        let (Some(response), Some(dialog)) = (message, self.branches[branch].dialog) else {
+            // A 2xx without a dialog has no tag or Contact: nobody can talk to it.
+            return self.answer_unusable(cx, branch, Reply::new(502));
+        };
+        self.winner = Some(branch);
+        self.group_until = None;
+        let body = match self.answered_body(cx, branch, response) {
+            Ok(body) => body,
+            Err(reply) => return self.answer_unusable(cx, branch, reply),
+        };
+        self.times.answered_at = Some(cx.world.wall);
+        self.times.answered = Some(cx.world.now);
+        cx.totals.answered += 1;
+        self.start_duration_timer(cx);
+        let fields = headers::end_to_end(response).body(SDP, body);
+        let reply = Reply::new(response.status().unwrap_or(200))
+            .reason(phrase(response))
+            .fields(fields);
+        cx.world.journal.append(Entry::CallAnswered(CallAnswered {
+            id: self.id.to_string(),
+            ringing_at: self.times.ringing_at,
+            answered_at: cx.world.wall,
+            resume: None,
+        }));
+        self.take_caller_dialog(cx, reply);
+        if self.offerless {
+            self.callee_ack_due = true;
+        } else {
+            cx.ack(dialog, Fields::new());
+        }
+        cx.world.shared.tell(|| ControlEvent::CallAnswered { call: self.id.to_string() });
+    }
+
+    fn start_duration_timer(&mut self, cx: &mut Cx<'_>) {
+        self.lasts_until = cx.world.settings.max_duration.map(|max| cx.world.now + max);
+        if let Some(at) = self.lasts_until {
+            cx.timers.set(at, self.id);
+        }
+    }
+
+    /// The description that the caller gets with the 2xx.
+    fn answered_body(
+        &mut self,
+        cx: &mut Cx<'_>,
+        branch: usize,
+        response: &Message,
+    ) -> Result<Vec<u8>, Reply> {
+        let (now, key, leg) = (cx.world.now, self.key(), leg_of(branch));
+        let media = &mut cx.world.media;
+        let early = self.branches[branch].early_answer.take();
+        let outcome = match (is_sdp(response), self.offerless) {
+            (true, true) => media.offer(now, key, leg, 0, response.body()),
+            (true, false) => media.answer(now, key, leg, 0, response.body(), false),
+            (false, false) => match early {
+                // The answer came with 183 and is not repeated: what was agreed holds.
+                Some(answer) => return Ok(answer),
+                None => return Err(Reply::new(502).reason("Answer without session description")),
+            },
+            (false, true) => {
+                return Err(Reply::new(502).reason("Answer without session description"));
+            }
+        };
+        outcome.map_err(|error| media_refusal(&error))
+    }
+
+    /// The answer cannot be used: the callee is released, the caller refused.
+    fn answer_unusable(&mut self, cx: &mut Cx<'_>, branch: usize, reply: Reply) {
+        self.winner = None;
+        self.end(cx, reply.status(), "the answer could not be used", ReleasedBy::Tandem);
+        self.release_branch(cx, branch);
+        cx.respond(self.caller.tx, reply);
+        self.drive(cx, Event::Abandon, None);
+    }
+
+    /// ACK and BYE for a 2xx that is not wanted.
+    fn release_branch(&mut self, cx: &mut Cx<'_>, branch: usize) {
+        if let Some(dialog) = self.branches[branch].dialog {
+            cx.ack(dialog, Fields::new());
+            cx.bye(dialog, Fields::new());
+        }
+        if !self.ended {
+            cx.world.media.drop_leg(cx.world.now, self.key(), leg_of(branch));
+        }
+    }
+
+    /// No branch answered: the best of their responses goes to the caller.
+    fn fail(&mut self, cx: &mut Cx<'_>, status: u16, branch: Option<usize>) {
+        let failed = branch.and_then(|branch| self.branches.get_mut(branch));
+        let (failure, refusal) =
+            failed.map_or((None, None), |it| (it.failure.take(), it.refusal.take()));
+        let by = if failure.is_some() { ReleasedBy::Callee } else { ReleasedBy::Tandem };
+        let reply = match (&failure, refusal) {
+            (Some(response), _) => relayed_failure(response),
+            (None, Some(reply)) => reply,
+            (None, None) => Reply::new(status),
+        };
+        let why = Why::failed(status, branch.is_some(), failure.as_ref());
+        self.end(cx, reply.status(), &why.0, by);
+        cx.respond(self.caller.tx, reply);
+    }
+}
+
+/// A failure of the callee, for the caller.
+fn relayed_failure(response: &Message) -> Reply {
+    let status = match response.status().unwrap_or(500) {
+        // The challenge of a phone is for us, and we have no credentials (RFC 3261 §22.3).
+        401 | 407 => 403,
+        // Only this phone is overloaded, not Tandem (§16.7 step 6).
+        503 => 500,
+        status => status,
+    };
+    let mut fields = headers::with_same_body(response);
+    if (300..400).contains(&status) {
+        for contact in response.values(Header::Contact) {
+            fields.push("Contact", contact);
+        }
+    }
+    let reply = Reply::new(status).fields(fields);
+    if Some(status) == response.status() { reply.reason(phrase(response)) } else { reply }
+}
+
+/// The refusal of a session description, with its Warning (RFC 3261 §20.43).
+pub(super) fn media_refusal(error: &MediaError) -> Reply {
+    let (code, text) = error.warning();
+    let text = text.replace(['"', '\\'], "'");
+    let reply = Reply::new(error.status()).header("Warning", format!("{code} tandem \"{text}\""));
+    if error.status() == 503 { reply.header("Retry-After", "5") } else { reply }
+}
+
+/// The reason phrase of a response, or the usual one.
+pub(super) fn phrase(response: &Message) -> String {
+    match response.reason() {
+        Some(reason) if !reason.is_empty() => reason.to_owned(),
+        _ => reason_phrase(response.status().unwrap_or(500)).to_owned(),
+    }
+}
+
+/// A From or To for the other leg: display name and URI, without tag.
+fn party(address: Option<tandem_signalling::name_addr::NameAddr<'_>>) -> String {
+    address.map_or_else(
+        || "<sip:anonymous@anonymous.invalid>".to_owned(),
+        |address| String::from_utf8_lossy(&address.without_params()).into_owned(),
+    )
+}

@@ -1,0 +1,221 @@
+//! An INVITE becomes a call, or is refused.
+
+use super::fork::{self, Fork};
+use super::headers;
+use super::id::CallId;
+use super::model::{Branch, Call, Caller, Cx, Times};
+use crate::core::World;
+use crate::journal::{CallSetup, Entry};
+use crate::media::LegProfile;
+use crate::record::ReleasedBy;
+use crate::config::types::Ring;
+use crate::registrar::Role;
+use crate::registrar::bindings::Binding;
+use crate::snapshot::ControlEvent;
+use tandem_signalling::header::Header;
+use tandem_signalling::message::Message;
+use tandem_signalling::stack::{Flow, Reply, ServerTx};
+use tandem_signalling::uri::Scheme;
+
+/// What was found out about an INVITE that is let in.
+#[derive(Debug)]
+pub(super) struct Admission {
+    /// Address of record of the caller.
+    from: String,
+    /// Address of record that is called.
+    to: String,
+    /// Whether the callee has an account here.
+    known: bool,
+    /// The way on: one hop less than came in.
+    max_forwards: u8,
+    /// Our mark, so that a loop is seen.
+    hop: String,
+}
+
+/// Checks what can be checked before there is a call.
+pub(super) fn admit(
+    world: &mut World,
+    calls: usize,
+    request: &Message,
+    flow: &Flow,
+) -> Result<Admission, Reply> {
+    if world.stopping || calls >= world.settings.max_calls {
+        return Err(Reply::new(503).header("Retry-After", "10"));
+    }
+    let max_forwards = check_hops(world, request)?;
+    check_extensions(request)?;
+    check_body(request)?;
+    let from = caller(world, request)?;
+    let (to, known) = callee(world, request, flow)?;
+    let hop = check_loop(world, request, flow, &to)?;
+    Ok(Admission { from, to, known, max_forwards, hop })
+}
+
+/// RFC 3261 §16.3 step 3.
+fn check_hops(world: &World, request: &Message) -> Result<u8, Reply> {
+    match request.max_forwards() {
+        Some(hops) => hops.checked_sub(1).ok_or_else(|| Reply::new(483)),
+        None => Ok(world.settings.max_forwards),
+    }
+}
+
+/// RFC 3261 §8.2.2.3 and §16.3 step 5; Replaces and Join name dialogs that only we see.
+fn check_extensions(request: &Message) -> Result<(), Reply> {
+    let unsupported = headers::unsupported_options(request);
+    if unsupported.is_empty() {
+        return Ok(());
+    }
+    Err(Reply::new(420).header("Unsupported", unsupported.join(", ")))
+}
+
+/// RFC 3261 §8.2.3: only session descriptions that Tandem can read.
+fn check_body(request: &Message) -> Result<(), Reply> {
+    let encoded = request
+        .tokens(Header::ContentEncoding)
+        .any(|encoding| !encoding.eq_ignore_ascii_case("identity"));
+    if encoded {
+        return Err(Reply::new(415).header("Accept-Encoding", "identity"));
+    }
+    if request.body().is_empty() || is_sdp(request) {
+        Ok(())
+    } else {
+        Err(Reply::new(415).header("Accept", headers::ACCEPT))
+    }
+}
+
+/// Whether the body is a session description.
+pub(super) fn is_sdp(message: &Message) -> bool {
+    !message.body().is_empty()
+        && message.content_type().is_ok_and(|kind| kind.is("application", "sdp"))
+}
+
+/// Address of record of the caller, who proves it; nobody calls in another's name (RFC 3261 §22.1
+/// leaves that to us).
+fn caller(world: &mut World, request: &Message) -> Result<String, Reply> {
+    let named = request.from().ok().and_then(|from| from.uri().user_decoded().map(String::from));
+    if !world.settings.authenticate {
+        return Ok(world.settings.aor(named.as_deref().unwrap_or("anonymous")));
+    }
+    let user = world.registrar.authenticate(world.now, request, Role::Proxy)?;
+    if named.as_deref() == Some(&*user) {
+        Ok(world.settings.aor(&user))
+    } else {
+        Err(Reply::new(403).reason("From is not the authenticated user"))
+    }
+}
+
+/// Who is called: a user of ours, by the user part of the Request-URI.
+fn callee(world: &World, request: &Message, flow: &Flow) -> Result<(String, bool), Reply> {
+    let uri = request.uri().map_err(|_| Reply::new(400).reason("Malformed Request-URI"))?;
+    if uri.scheme() != Scheme::Sip {
+        // sips asks for TLS on every hop, which is not offered here.
+        return Err(Reply::new(416));
+    }
+    let Some(user) = uri.user_decoded() else { return Err(Reply::new(484)) };
+    if !world.settings.is_own_host(&uri.host(), flow) {
+        return Err(Reply::new(404).reason("Domain not served here"));
+    }
+    Ok((world.settings.aor(&user), world.registrar.knows(&user)))
+}
+
+/// The same call of the same party to the same address, come around again (RFC 3261 §16.3 step 4,
+/// for an element that does not leave its Via).
+fn check_loop(world: &World, request: &Message, flow: &Flow, to: &str) -> Result<String, Reply> {
+    let hop = world.hop_mark(to);
+    let seen = request
+        .rows()
+        .filter(|row| row.name.eq_ignore_ascii_case(headers::HOP))
+        .any(|row| row.value == hop.as_bytes());
+    if seen || world.stack.has_looped(flow, request) { Err(Reply::new(482)) } else { Ok(hop) }
+}
+
+/// The call of an INVITE that was let in.
+pub(super) fn call(
+    world: &World,
+    id: CallId,
+    tx: ServerTx,
+    invite: Message,
+    flow: Flow,
+    admission: &Admission,
+) -> Call {
+    let contacts = world.registrar.contacts(&admission.to);
+    let limit = world.settings.max_branches.min(fork::MAX_BRANCHES);
+    let branches: Vec<Branch> = contacts.iter().take(limit).map(branch).collect();
+    let all_at_once = world.settings.ring == Ring::All;
+    let priority = |b: &Binding| if all_at_once { 1000 } else { b.registration.q_milli };
+    let q: Vec<u16> = contacts.iter().take(limit).map(priority).collect();
+    Call {
+        id,
+        from: admission.from.clone(),
+        to: admission.to.clone(),
+        offerless: !is_sdp(&invite),
+        invite,
+        caller: Caller { tx, dialog: None, flow },
+        fork: Fork::new(&q),
+        branches,
+        winner: None,
+        callee_ack_due: false,
+        exchanges: Vec::new(),
+        held: [false; 2],
+        times: Times {
+            started_at: world.wall,
+            ringing_at: None,
+            answered_at: None,
+            answered: None,
+        },
+        group_until: None,
+        rings_until: world.now + world.settings.no_answer,
+        lasts_until: None,
+        ended: false,
+        max_forwards: admission.max_forwards,
+        hop: admission.hop.clone(),
+    }
+}
+
+fn branch(binding: &Binding) -> Branch {
+    Branch {
+        target: binding.registration.contact.clone(),
+        flow: binding.flow,
+        route: binding.registration.path.clone(),
+        tx: None,
+        dialog: None,
+        failure: None,
+        refusal: None,
+        early_answer: None,
+    }
+}
+
+impl Call {
+    /// Journals the call and calls the first contacts.
+    pub(super) fn start(&mut self, cx: &mut Cx<'_>, admission: &Admission) {
+        cx.world.journal.append(Entry::CallSetup(CallSetup {
+            id: self.id.to_string(),
+            key: self.id.0,
+            from: self.from.clone(),
+            to: self.to.clone(),
+            started_at: self.times.started_at,
+        }));
+        cx.world.shared.tell(|| ControlEvent::CallStarted {
+            call: self.id.to_string(),
+            from: self.from.clone(),
+            to: self.to.clone(),
+        });
+        if !admission.known {
+            return self.refuse(cx, Reply::new(404), "no such user");
+        }
+        if self.branches.is_empty() {
+            return self.refuse(cx, Reply::new(480), "not registered");
+        }
+        let profile = LegProfile { local: self.caller.flow.local.ip() };
+        cx.world.media.prepare_leg(self.key(), 0, profile);
+        cx.timers.set(self.rings_until, self.id);
+        self.drive(cx, fork::Event::Start, None);
+    }
+
+    /// Ends a call for a reason of our own before it was answered.
+    pub(super) fn refuse(&mut self, cx: &mut Cx<'_>, reply: Reply, text: &str) {
+        self.end(cx, reply.status(), text, ReleasedBy::Tandem);
+        cx.respond(self.caller.tx, reply);
+        self.drive(cx, fork::Event::Abandon, None);
+    }
+}

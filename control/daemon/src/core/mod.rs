@@ -1,0 +1,162 @@
+//! The signalling thread: it owns the SIP stack, the registrar, the calls and the media plane, and
+//! waits for nobody but the poller.
+//!
+//! ```text
+//! net → stack → registrar | call → media → link → engine
+//! ```
+//!
+//! | file | what it holds |
+//! | --- | --- |
+//! | [`settings`] | the part of the configuration that calls and registrar read |
+//! | `world` | what every call works with |
+//! | [`switch`] | events of the stack to registrar and calls; no socket, no clock |
+//! | `stats` | the published figures |
+//! | `thread` | the loop over sockets, timers and questions |
+
+pub mod settings;
+mod stats;
+pub mod switch;
+mod thread;
+mod world;
+
+pub use settings::Settings;
+pub use switch::{Parts, Switch};
+pub use world::World;
+
+use crate::config::Config;
+use crate::config::types::SipTransport;
+use crate::journal::{Journal, Recovered};
+use crate::media::MediaPlane;
+use crate::net::{Net, NetError, Waker};
+use crate::snapshot::{Query, Shared};
+use crate::store::users::UserList;
+use core::time::Duration;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use tokio::sync::mpsc;
+
+/// What the signalling thread is started with.
+#[derive(Debug)]
+pub struct Start {
+    /// The configuration.
+    pub config: Config,
+    /// The journal, opened.
+    pub journal: Journal,
+    /// What the journal knew of an earlier run.
+    pub recovered: Recovered,
+    /// The users in memory.
+    pub users: UserList,
+    /// The media plane on its link.
+    pub media: MediaPlane,
+    /// Where figures and events go.
+    pub shared: Arc<Shared>,
+    /// Questions of the API.
+    pub queries: mpsc::Receiver<Query>,
+}
+
+/// Why the signalling thread could not be started.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The SIP sockets.
+    #[error(transparent)]
+    Net(#[from] NetError),
+    /// The system has no random numbers.
+    #[error("the system gives no random numbers: {0}")]
+    Random(getrandom::Error),
+    /// A thread or a descriptor.
+    #[error("the signalling thread cannot be started: {0}")]
+    System(#[from] std::io::Error),
+}
+
+/// The running signalling thread.
+#[derive(Debug)]
+pub struct CoreHandle {
+    udp: Vec<SocketAddr>,
+    tcp: Vec<SocketAddr>,
+    stop: Arc<AtomicBool>,
+    waker: Waker,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl CoreHandle {
+    /// Where SIP listens on UDP, with the ports that were chosen.
+    #[must_use]
+    pub fn udp_addresses(&self) -> &[SocketAddr] {
+        &self.udp
+    }
+
+    /// Where SIP listens on TCP, with the ports that were chosen.
+    #[must_use]
+    pub fn tcp_addresses(&self) -> &[SocketAddr] {
+        &self.tcp
+    }
+
+    /// Whether the thread runs; it ends by itself only if it has failed.
+    #[must_use]
+    pub fn is_running(&self) -> bool {
+        self.thread.as_ref().is_some_and(|thread| !thread.is_finished())
+    }
+
+    /// Asks the thread to stop, without waiting: no new calls (503), all calls are ended with BYE
+    /// and their records journalled.
+    pub fn request_stop(&self) {
+        self.stop.store(true, Ordering::Relaxed);
+        self.waker.wake();
+    }
+
+    /// Stops and waits until the thread has ended, which takes at most
+    /// [`thread::STOP_WITHIN`](self); false if it ended by a panic.
+    pub fn stop(mut self) -> bool {
+        self.join()
+    }
+
+    fn join(&mut self) -> bool {
+        self.request_stop();
+        self.thread.take().is_none_or(|thread| thread.join().is_ok())
+    }
+}
+
+impl Drop for CoreHandle {
+    fn drop(&mut self) {
+        self.join();
+    }
+}
+
+/// Opens the SIP sockets and starts the signalling thread.
+///
+/// # Errors
+/// [`StartError`]; for a busy or foreign address it names the remedy.
+pub fn start(start: Start) -> Result<CoreHandle, StartError> {
+    let sip = &start.config.sip;
+    let on = |transport| if sip.transports.contains(&transport) { &sip.listen[..] } else { &[] };
+    let idle = Duration::from_secs(sip.connection_idle_s.into());
+    let mut net = Net::open(on(SipTransport::Udp), on(SipTransport::Tcp), idle)?;
+    net.limit_connections(sip.max_connections);
+    let (udp, tcp) = (net.udp_addresses(), net.tcp_addresses());
+    let mut seed = [0; 40];
+    getrandom::fill(&mut seed).map_err(StartError::Random)?;
+    let settings = Settings::new(&start.config, &udp, &tcp);
+    let engine = start.media.wait_fd()?;
+    let waker = net.waker();
+    start.shared.wake_with({
+        let waker = waker.clone();
+        move || waker.wake()
+    });
+    let switch = Switch::new(Parts {
+        settings,
+        seed,
+        now: tandem_hw::clock::Clock::new().now(),
+        wall: jiff::Timestamp::now(),
+        journal: start.journal,
+        recovered: start.recovered,
+        users: start.users,
+        media: start.media,
+        shared: start.shared,
+    });
+    let stop = Arc::new(AtomicBool::new(false));
+    let worker = thread::Worker::new(net, switch, engine, start.queries, stop.clone())?;
+    let thread = std::thread::Builder::new().name("sip".into()).spawn(move || worker.run())?;
+    Ok(CoreHandle { udp, tcp, stop, waker, thread: Some(thread) })
+}

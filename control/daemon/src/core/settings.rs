@@ -1,0 +1,194 @@
+//! The part of the configuration that registrar and calls read, ready for use.
+
+use crate::config::Config;
+use crate::config::types::{Advertised, Algorithm, Ring};
+use core::time::Duration;
+use std::net::{IpAddr, SocketAddr};
+use tandem_signalling::stack::{self, Flow, StackConfig, Timing, Transport};
+use tandem_signalling::uri::{Host, Scheme, UriBuilder};
+
+/// Settings of registrar and calls.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Realm of users, challenges and addresses of record.
+    pub realm: String,
+    /// Domain names that are ours, lower case.
+    pub domains: Vec<String>,
+    /// Addresses that are ours, as bound and as advertised.
+    pub addresses: Vec<IpAddr>,
+    /// Whether any address may be ours: we listen on all.
+    pub any_address: bool,
+    /// UDP addresses, as named in flows.
+    pub udp: Vec<SocketAddr>,
+    /// TCP addresses, as named in flows.
+    pub tcp: Vec<SocketAddr>,
+    /// Settings of the stack.
+    pub stack: StackConfig,
+    /// Shortest registration, s.
+    pub min_expires_s: u32,
+    /// Longest registration, s.
+    pub max_expires_s: u32,
+    /// Registration without a wish, s.
+    pub default_expires_s: u32,
+    /// Contacts per user.
+    pub max_contacts: usize,
+    /// Lifetime of nonces.
+    pub nonce_lifetime: Duration,
+    /// Digest algorithms offered, the best first.
+    pub algorithms: Vec<Algorithm>,
+    /// Longest ringing.
+    pub no_answer: Duration,
+    /// Longest call.
+    pub max_duration: Option<Duration>,
+    /// Calls at the same time.
+    pub max_calls: usize,
+    /// How contacts ring.
+    pub ring: Ring,
+    /// When the next group rings.
+    pub ring_next: Duration,
+    /// Branches of one call.
+    pub max_branches: usize,
+    /// Max-Forwards of requests that come without.
+    pub max_forwards: u8,
+    /// Whether callers must prove who they are.
+    pub authenticate: bool,
+    /// Whether a silent party ends the call.
+    pub end_on_media_timeout: bool,
+}
+
+impl Settings {
+    /// Settings out of the configuration and the sockets that were opened.
+    #[must_use]
+    pub fn new(config: &Config, udp: &[SocketAddr], tcp: &[SocketAddr]) -> Self {
+        let (sip, registrar, call) = (&config.sip, &config.registrar, &config.call);
+        let bound = udp.iter().chain(tcp).map(SocketAddr::ip);
+        let mut addresses: Vec<IpAddr> = bound.collect();
+        addresses.extend(sip.advertised.iter().map(|it| it.announced));
+        let mut domains: Vec<String> = sip.domains.iter().map(|it| it.to_lowercase()).collect();
+        domains.push(sip.realm.to_lowercase());
+        if addresses.iter().any(IpAddr::is_loopback) {
+            domains.push("localhost".to_owned());
+        }
+        let seconds = |s: u32| Duration::from_secs(s.into());
+        let count = |n: u32| usize::try_from(n).unwrap_or(usize::MAX);
+        Self {
+            realm: sip.realm.clone(),
+            domains,
+            addresses,
+            any_address: sip.listen.iter().any(|it| it.ip().is_unspecified()),
+            udp: udp.to_vec(),
+            tcp: tcp.to_vec(),
+            stack: stack_config(config, udp, tcp),
+            min_expires_s: registrar.min_expires_s,
+            max_expires_s: registrar.max_expires_s,
+            default_expires_s: registrar.default_expires_s,
+            max_contacts: count(registrar.max_contacts),
+            nonce_lifetime: seconds(registrar.nonce_lifetime_s),
+            algorithms: registrar.algorithms.clone(),
+            no_answer: seconds(call.no_answer_s),
+            max_duration: (call.max_duration_s > 0).then(|| seconds(call.max_duration_s)),
+            max_calls: count(call.max_calls),
+            ring: call.ring,
+            ring_next: seconds(call.ring_next_s),
+            max_branches: count(call.max_branches),
+            max_forwards: call.max_forwards,
+            authenticate: call.authenticate,
+            end_on_media_timeout: call.end_on_media_timeout,
+        }
+    }
+
+    /// Address of record of a user: `sip:user@realm`.
+    #[must_use]
+    pub fn aor(&self, user: &str) -> String {
+        UriBuilder::new(Scheme::Sip, Some(user), Host::Name(&self.realm)).finish()
+    }
+
+    /// Whether a host of a URI means this Tandem.
+    #[must_use]
+    pub fn is_own_host(&self, host: &Host<'_>, flow: &Flow) -> bool {
+        match host {
+            Host::Ip(ip) => {
+                self.any_address || *ip == flow.local.ip() || self.addresses.contains(ip)
+            }
+            Host::Name(name) => self.domains.iter().any(|it| it.eq_ignore_ascii_case(name)),
+        }
+    }
+
+    /// Our addresses of a transport.
+    #[must_use]
+    pub fn local(&self, transport: Transport) -> &[SocketAddr] {
+        match transport {
+            Transport::Udp => &self.udp,
+            Transport::Tcp => &self.tcp,
+        }
+    }
+}
+
+fn stack_config(config: &Config, udp: &[SocketAddr], tcp: &[SocketAddr]) -> StackConfig {
+    let sip = &config.sip;
+    let ms = |ms: u32| Duration::from_millis(ms.into());
+    let defaults = StackConfig::default();
+    let both = udp.iter().map(|it| (Transport::Udp, it)).chain(tcp.iter().map(|it| (Transport::Tcp, it)));
+    let advertised = both.filter_map(|(transport, local)| {
+        let announced = Advertised::of(&sip.advertised, local.ip())?;
+        let host = match announced {
+            IpAddr::V4(ip) => ip.to_string(),
+            IpAddr::V6(ip) => format!("[{ip}]"),
+        };
+        Some(stack::Advertised { transport, local: *local, host, port: local.port() })
+    });
+    let timing = Timing {
+        t1: ms(sip.t1_ms),
+        t2: ms(sip.t2_ms),
+        t4: ms(sip.t4_ms),
+        timer_d: ms(sip.t1_ms) * 64,
+        ..defaults.timing
+    };
+    StackConfig {
+        shard: 0,
+        timing,
+        limits: stack::Limits {
+            max_client_transactions: sip.max_transactions,
+            max_server_transactions: sip.max_transactions,
+            ..defaults.limits
+        },
+        advertised: advertised.collect(),
+        product: sip.software.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings(text: &str) -> Settings {
+        let config = Config::parse(text).unwrap();
+        Settings::new(&config, &config.sip.listen, &config.sip.listen)
+    }
+
+    #[test]
+    fn our_hosts_are_addresses_realm_and_domains() {
+        let settings = settings(
+            "[sip]\nlisten = [\"192.0.2.1:5060\"]\nadvertised = [\"203.0.113.1\"]\nrealm = \"Tandem\"\ndomains = [\"example.com\"]\n",
+        );
+        let flow = Flow::udp("192.0.2.1:5060".parse().unwrap(), "192.0.2.9:1".parse().unwrap());
+        for (host, ours) in [
+            (Host::Name("EXAMPLE.com"), true),
+            (Host::Name("tandem"), true),
+            (Host::Name("example.org"), false),
+            (Host::Ip("192.0.2.1".parse().unwrap()), true),
+            (Host::Ip("203.0.113.1".parse().unwrap()), true),
+            (Host::Ip("203.0.113.2".parse().unwrap()), false),
+        ] {
+            assert_eq!(settings.is_own_host(&host, &flow), ours, "{host:?}");
+        }
+        assert_eq!(settings.stack.advertised[0].host, "203.0.113.1");
+    }
+
+    #[test]
+    fn addresses_of_record_escape_what_they_must() {
+        let settings = settings("");
+        assert_eq!(settings.aor("alice"), "sip:alice@tandem");
+        assert_eq!(settings.aor("a b"), "sip:a%20b@tandem");
+    }
+}

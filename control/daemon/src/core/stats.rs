@@ -1,0 +1,73 @@
+//! The figures that the signalling thread publishes.
+
+use super::switch::Switch;
+use crate::net::Net;
+use crate::snapshot::{SipStats, Stats};
+use std::collections::BTreeMap;
+
+impl Switch {
+    /// The figures as they are now.
+    #[must_use]
+    pub fn stats(&self, net: Option<&Net>) -> Stats {
+        let (calls_ringing, calls_answered) = self.calls.gauges();
+        let totals = self.calls.totals();
+        Stats {
+            calls_ringing,
+            calls_answered,
+            calls_total: totals.started,
+            calls_ended: totals.ended.clone(),
+            calls_refused: totals.refused,
+            registrations: self.world.registrar.len() as u64,
+            sip: self.sip_stats(net),
+            engine: self.world.media.engine_view(),
+        }
+    }
+
+    fn sip_stats(&self, net: Option<&Net>) -> SipStats {
+        let stack = self.world.stack.counters();
+        let auth = self.world.registrar.counters();
+        let methods = |counts: &tandem_signalling::stack::MethodCounts| -> BTreeMap<String, u64> {
+            let named = counts.iter().filter(|(_, count)| *count > 0);
+            named
+                .map(|(name, count)| {
+                    (if name == "other" { "OTHER" } else { name }.to_owned(), count)
+                })
+                .collect()
+        };
+        let mut malformed: BTreeMap<String, u64> =
+            stack.malformed.iter().map(|(reason, count)| (reason.to_owned(), count)).collect();
+        for (reason, count) in [
+            ("stray_response", stack.stray_responses),
+            ("stray_ack", stack.stray_acks),
+            ("merged", stack.merged),
+            ("full", stack.refused_full),
+        ] {
+            if count > 0 {
+                malformed.insert(reason.to_owned(), count);
+            }
+        }
+        if let Some(net) = net {
+            for (reason, count) in &net.counters().closed {
+                if matches!(*reason, "slow_sender" | "slow_receiver" | "framing") {
+                    malformed.insert(format!("connection_{reason}"), *count);
+                }
+            }
+        }
+        SipStats {
+            requests_received: methods(&stack.requests_in),
+            requests_sent: methods(&stack.requests_out),
+            responses_received: stack.responses_in.iter().collect(),
+            responses_sent: stack.responses_out.iter().collect(),
+            malformed,
+            retransmissions_received: stack.retransmissions_in,
+            retransmissions_sent: stack.retransmissions_out,
+            timeouts: stack.timeouts,
+            transport_errors: stack.transport_errors,
+            transactions: (stack.client_transactions + stack.server_transactions) as u64,
+            dialogs: stack.dialogs as u64,
+            connections: net.map_or(0, |net| net.connections() as u64),
+            auth_challenges: auth.challenges,
+            auth_failures: auth.failures,
+        }
+    }
+}

@@ -1,0 +1,296 @@
+//! The switch: events of the stack go to the registrar and to the calls, what they want sent comes
+//! out. No socket, no clock: the same inputs give the same outputs.
+
+use super::settings::Settings;
+use super::world::World;
+use crate::call::{self, Calls, Recovery};
+use crate::journal::{Entry, Journal, Recovered};
+use crate::media::{MediaEvent, MediaPlane};
+use crate::registrar::{Registrar, bindings::Change};
+use crate::snapshot::{ControlEvent, Query, Shared};
+use crate::store::users::UserList;
+use jiff::Timestamp;
+use std::sync::Arc;
+use tandem_signalling::message::Message;
+use tandem_signalling::method::Method;
+use tandem_signalling::stack::{
+    DialogEnd, DialogId, Event, Flow, Output, Reply, ServerTx, Stack,
+};
+use tandem_wire::time::Instant;
+
+/// What a switch is made of.
+#[derive(Debug)]
+pub struct Parts {
+    /// What the operator decided.
+    pub settings: Settings,
+    /// Randomness: the stack's seed, and the secret of nonces and marks.
+    pub seed: [u8; 40],
+    /// Now.
+    pub now: Instant,
+    /// Now, for people.
+    pub wall: Timestamp,
+    /// The journal.
+    pub journal: Journal,
+    /// What it knew of an earlier run.
+    pub recovered: Recovered,
+    /// The users.
+    pub users: UserList,
+    /// The media plane.
+    pub media: MediaPlane,
+    /// Where events go.
+    pub shared: Arc<Shared>,
+}
+
+/// Stack, registrar and calls of one signalling thread.
+#[derive(Debug)]
+pub struct Switch {
+    pub(super) world: World,
+    pub(super) calls: Calls,
+    pub(super) recovery: Recovery,
+}
+
+impl Switch {
+    /// A switch with the registrations and the unfinished calls of an earlier run.
+    #[must_use]
+    pub fn new(parts: Parts) -> Self {
+        let (seed, secret) = parts.seed.split_at(8);
+        let seed = seed.iter().fold(0, |value, octet| (value << 8) | u64::from(*octet));
+        let secret: [u8; 32] = secret.try_into().unwrap_or_default();
+        let stack = Stack::new(parts.settings.stack.clone(), seed);
+        let mut registrar = Registrar::new(&parts.settings, parts.users, secret);
+        for registration in parts.recovered.registrations {
+            registrar.restore(parts.now, parts.wall, registration);
+        }
+        let world = World::new(
+            (parts.now, parts.wall),
+            (stack, parts.media, registrar),
+            (parts.journal, parts.shared),
+            parts.settings,
+            secret,
+        );
+        let recovery = Recovery::new(parts.now, parts.recovered.alive);
+        Self { world, calls: Calls::new(), recovery }
+    }
+
+    /// Sets the time; every handler works at the time set last.
+    pub fn set_time(&mut self, now: Instant, wall: Timestamp) {
+        self.world.now = now;
+        self.world.wall = wall;
+    }
+
+    /// A message came.
+    pub fn handle_input(&mut self, flow: Flow, bytes: &[u8]) {
+        self.world.stack.handle_input(self.world.now, flow, bytes);
+    }
+
+    /// A message could not be sent, or a connection is over.
+    pub fn handle_transport_error(&mut self, flow: Flow) {
+        self.world.stack.handle_transport_error(self.world.now, flow);
+        self.world.registrar.connection_closed(&flow);
+    }
+
+    /// When [`Switch::handle_timeout`] is due.
+    #[must_use]
+    pub fn next_timeout(&self) -> Option<Instant> {
+        [
+            self.world.stack.next_timeout(),
+            self.world.registrar.next_timeout(),
+            self.world.media.next_timeout(),
+            self.calls.next_timeout(),
+            self.recovery.next_timeout(),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+    }
+
+    /// Time went by.
+    pub fn handle_timeout(&mut self) {
+        let now = self.world.now;
+        let due = |at: Option<Instant>| at.is_some_and(|at| at <= now);
+        if due(self.world.stack.next_timeout()) {
+            self.world.stack.handle_timeout(now);
+        }
+        if due(self.world.registrar.next_timeout()) {
+            for gone in self.world.registrar.expire(now) {
+                let (aor, contact) = (gone.aor, gone.contact);
+                self.unregistered(aor, contact, true);
+            }
+        }
+        if due(self.calls.next_timeout()) {
+            self.calls.handle_timeout(&mut self.world);
+        }
+        if due(self.recovery.next_timeout()) {
+            self.recovery.handle_timeout(&mut self.world);
+        }
+        if due(self.world.media.next_timeout()) {
+            let events = self.world.media.tick(now);
+            self.handle_media(events);
+        }
+    }
+
+    /// The engine has something to say.
+    pub fn handle_engine(&mut self) {
+        let events = self.world.media.handle_link(self.world.now);
+        self.handle_media(events);
+    }
+
+    /// The next message to send, until `None`.
+    pub fn poll_transmit(&mut self) -> Option<(Flow, Arc<[u8]>)> {
+        loop {
+            match self.world.stack.poll_output()? {
+                Output::Transmit { flow, bytes } => return Some((flow, bytes)),
+                Output::Event(event) => self.handle_event(event),
+            }
+        }
+    }
+
+    fn handle_event(&mut self, event: Event) {
+        let (world, calls) = (&mut self.world, &mut self.calls);
+        match event {
+            Event::Request { tx, dialog: Some(dialog), request, .. } => {
+                if !calls.handle_request(world, tx, dialog, &request) {
+                    let status = if request.method() == Method::Bye { 200 } else { 481 };
+                    world.respond(tx, Reply::new(status));
+                }
+            }
+            Event::Request { tx, dialog: None, request, flow } => {
+                self.handle_request(tx, request, flow);
+            }
+            Event::Ack { dialog, request } => calls.handle_ack(world, dialog, &request),
+            Event::Cancelled { tx, request } => calls.handle_cancelled(world, tx, &request),
+            Event::Response { tx, dialog, response, .. } => {
+                calls.handle_response(world, tx, dialog, response);
+            }
+            // RFC 3261 §8.1.3.1: as if 408, as if 503.
+            Event::TimedOut { tx } => calls.handle_no_response(world, tx, 408),
+            Event::TransportFailed { tx } => calls.handle_no_response(world, tx, 503),
+            Event::RingingTooLong { tx } => calls.handle_ringing_too_long(world, tx),
+            Event::ResponseFailed { tx, cause } => {
+                tracing::debug!(?tx, ?cause, "a response did not arrive");
+            }
+            Event::AckTimeout { dialog } => calls.handle_ack_timeout(world, dialog),
+            Event::DialogEnded { dialog, cause } => self.handle_dialog_end(dialog, cause),
+        }
+    }
+
+    fn handle_dialog_end(&mut self, dialog: DialogId, cause: DialogEnd) {
+        if cause == DialogEnd::Unknown {
+            self.calls.handle_dialog_lost(&mut self.world, dialog);
+        }
+    }
+
+    /// A request outside of any dialog.
+    fn handle_request(&mut self, tx: ServerTx, request: Message, flow: Flow) {
+        let world = &mut self.world;
+        match request.method() {
+            Method::Invite => self.calls.handle_invite(world, tx, request, flow),
+            Method::Register => self.handle_register(tx, &request, flow),
+            Method::Options => {
+                world.respond(tx, call::capabilities());
+            }
+            Method::Bye | Method::Prack | Method::Update | Method::Info => {
+                world.respond(tx, Reply::new(481));
+            }
+            Method::Other(_) => {
+                world.respond(tx, Reply::new(501).header("Allow", call::headers::ALLOW));
+            }
+            _ => {
+                world.respond(tx, Reply::new(405).header("Allow", call::headers::ALLOW));
+            }
+        }
+    }
+
+    fn handle_register(&mut self, tx: ServerTx, request: &Message, flow: Flow) {
+        let world = &mut self.world;
+        let (reply, changes) =
+            world.registrar.handle_register(world.now, world.wall, &world.settings, request, flow);
+        for change in changes {
+            match change {
+                Change::Put(registration) => {
+                    self.world.journal.append(Entry::Registered(registration.clone()));
+                    self.world.shared.tell(|| ControlEvent::Registered {
+                        aor: registration.aor,
+                        contact: registration.contact,
+                        expires_at: registration.expires_at,
+                    });
+                }
+                Change::Removed { aor, contact } => self.unregistered(aor, contact, false),
+            }
+        }
+        self.world.respond(tx, reply);
+    }
+
+    fn unregistered(&mut self, aor: String, contact: String, expired: bool) {
+        let gone = Entry::Unregistered { aor: aor.clone(), contact: contact.clone() };
+        self.world.journal.append(gone);
+        self.world.shared.tell(|| ControlEvent::Unregistered { aor, contact, expired });
+    }
+
+    fn handle_media(&mut self, events: Vec<MediaEvent>) {
+        for event in events {
+            match event {
+                MediaEvent::MediaTimeout { call, .. }
+                | MediaEvent::Dtmf { call, .. }
+                | MediaEvent::Latched { call, .. }
+                | MediaEvent::Refused { call, .. }
+                | MediaEvent::LeaseExpired { call, .. } => {
+                    self.calls.handle_media(&mut self.world, call, &event);
+                }
+                MediaEvent::Found { .. } | MediaEvent::FoundEnded { .. } => {
+                    self.recovery.handle_media(&mut self.world, event);
+                }
+                MediaEvent::EngineLost { reason } => self.engine(false, reason),
+                MediaEvent::EngineFailed { reason } => {
+                    tracing::error!(reason, "no engine");
+                    self.engine(false, reason);
+                }
+                MediaEvent::EngineBack { info, reinstalled, outage } => {
+                    self.engine(
+                        true,
+                        format!(
+                            "engine {} ({}), {} workers, {reinstalled} terminations installed \
+                             again, outage {} ms",
+                            info.pid,
+                            info.port,
+                            info.workers,
+                            outage.as_millis()
+                        ),
+                    );
+                }
+            }
+        }
+    }
+
+    fn engine(&self, attached: bool, text: String) {
+        tracing::info!(attached, text, "engine");
+        self.world.shared.tell(|| ControlEvent::Engine { attached, text });
+    }
+
+    /// Answers a question of the API.
+    pub fn answer(&self, query: Query) {
+        // Who asked may have gone meanwhile.
+        match query {
+            Query::Calls(reply) => drop(reply.send(self.calls.views(&self.world))),
+            Query::Call(id, reply) => drop(reply.send(self.calls.view(&self.world, &id))),
+            Query::Registrations(reply) => drop(reply.send(self.world.registrar.registrations())),
+        }
+    }
+
+    /// Begins to stop: no new calls, all calls are ended.
+    pub fn begin_stop(&mut self) {
+        self.world.stopping = true;
+        self.calls.release_all(&mut self.world);
+    }
+
+    /// Whether everybody has answered to the end of the calls.
+    #[must_use]
+    pub fn is_quiet(&self) -> bool {
+        self.calls.is_empty() && self.world.stack.counters().client_transactions == 0
+    }
+
+    /// Ends the engine, unless it still relays calls of an earlier daemon.
+    pub fn finish(&mut self) {
+        self.world.media.shutdown(self.recovery.is_empty());
+    }
+}

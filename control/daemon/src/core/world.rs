@@ -1,0 +1,108 @@
+//! What every call works with: time, stack, media, registrar, journal, settings.
+
+use super::settings::Settings;
+use crate::call::id::CallId;
+use crate::journal::Journal;
+use crate::media::MediaPlane;
+use crate::registrar::Registrar;
+use crate::snapshot::Shared;
+use jiff::Timestamp;
+use sha2::{Digest, Sha256};
+use std::sync::Arc;
+use tandem_signalling::stack::{ClientTx, DialogId, Fields, Reply, ServerTx, Stack};
+use tandem_wire::time::Instant;
+
+/// What every call works with; the signalling thread owns it.
+#[derive(Debug)]
+pub struct World {
+    /// Now, for timers.
+    pub now: Instant,
+    /// Now, for people.
+    pub wall: Timestamp,
+    /// Transactions and dialogs.
+    pub stack: Stack,
+    /// Media of all calls.
+    pub media: MediaPlane,
+    /// Users and their contacts.
+    pub registrar: Registrar,
+    /// What must survive.
+    pub journal: Journal,
+    /// Who listens.
+    pub shared: Arc<Shared>,
+    /// What the operator decided.
+    pub settings: Settings,
+    /// No new calls: the daemon stops.
+    pub stopping: bool,
+    secret: [u8; 32],
+    drawn: u64,
+}
+
+impl World {
+    pub(super) fn new(
+        (now, wall): (Instant, Timestamp),
+        (stack, media, registrar): (Stack, MediaPlane, Registrar),
+        (journal, shared): (Journal, Arc<Shared>),
+        settings: Settings,
+        secret: [u8; 32],
+    ) -> Self {
+        Self {
+            now,
+            wall,
+            stack,
+            media,
+            registrar,
+            journal,
+            shared,
+            settings,
+            stopping: false,
+            secret,
+            drawn: 0,
+        }
+    }
+
+    /// Answers a request; gives the dialog that the answer opened or confirmed. What the stack
+    /// refuses came too late (the peer gave up) and is only logged.
+    pub fn respond(&mut self, tx: ServerTx, reply: Reply) -> Option<DialogId> {
+        let status = reply.status();
+        match self.stack.respond(self.now, tx, reply) {
+            Ok(dialog) => dialog,
+            Err(error) => {
+                tracing::debug!(?tx, status, %error, "a response was not sent");
+                None
+            }
+        }
+    }
+
+    /// Cancels an INVITE that went out.
+    pub fn cancel(&mut self, tx: ClientTx) {
+        if let Err(error) = self.stack.cancel(self.now, tx, Fields::new()) {
+            tracing::debug!(?tx, %error, "a request was not cancelled");
+        }
+    }
+
+    /// The id of a new call; `taken` tells whether one exists.
+    pub fn new_call_id(&mut self, taken: impl Fn(CallId) -> bool) -> CallId {
+        loop {
+            self.drawn += 1;
+            let id = CallId::new(self.wall, self.keyed(b"call", &self.drawn.to_be_bytes()));
+            if !taken(id) {
+                return id;
+            }
+        }
+    }
+
+    /// Our mark on a call to an address of record: another Tandem, or another address, has
+    /// another one, and it tells nothing to who reads it.
+    #[must_use]
+    pub fn hop_mark(&self, to: &str) -> String {
+        format!("{:016x}", self.keyed(b"hop", to.as_bytes()))
+    }
+
+    fn keyed(&self, purpose: &[u8], what: &[u8]) -> u64 {
+        let mut hash = Sha256::new();
+        hash.update(self.secret);
+        hash.update(purpose);
+        hash.update(what);
+        hash.finalize()[..8].iter().fold(0, |value, octet| (value << 8) | u64::from(*octet))
+    }
+}

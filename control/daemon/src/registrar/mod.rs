@@ -1,0 +1,156 @@
+//! The registrar: who has which contacts, and whether a request comes from whom it names.
+//!
+//! | file | what it holds |
+//! | --- | --- |
+//! | [`bindings`] | contacts of addresses of record, their order and their end: pure |
+//! | `auth` | digest challenges and credentials |
+//! | `register` | REGISTER and its answer |
+
+mod auth;
+pub mod bindings;
+mod register;
+
+pub use auth::Role;
+
+use crate::core::Settings;
+use crate::net::flow_to;
+use crate::record::Registration;
+use crate::store::users::UserList;
+use bindings::{Binding, Bindings};
+use jiff::Timestamp;
+use tandem_signalling::digest::Authenticator;
+use tandem_signalling::stack::{Flow, Transport};
+use tandem_signalling::uri::{Host, Uri};
+use tandem_wire::time::Instant;
+
+/// What was counted of authentication.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct AuthCounters {
+    /// Requests that were challenged for want of (fresh) credentials.
+    pub challenges: u64,
+    /// Credentials that were wrong: the password, or the user, which is not told apart.
+    pub failures: u64,
+}
+
+/// Users and their contacts.
+#[derive(Debug)]
+pub struct Registrar {
+    users: UserList,
+    realm: String,
+    authenticator: Authenticator,
+    /// Stands in for the digest of users who do not exist, so that they take as long to refuse.
+    decoy: String,
+    bindings: Bindings,
+    udp: Vec<std::net::SocketAddr>,
+    tcp: Vec<std::net::SocketAddr>,
+    counters: AuthCounters,
+}
+
+impl Registrar {
+    /// A registrar without contacts; `secret` makes its nonces.
+    #[must_use]
+    pub fn new(settings: &Settings, users: UserList, secret: [u8; 32]) -> Self {
+        Self {
+            users,
+            realm: settings.realm.clone(),
+            authenticator: auth::authenticator(settings, secret),
+            decoy: auth::decoy(&secret),
+            bindings: Bindings::new(settings.max_contacts),
+            udp: settings.udp.clone(),
+            tcp: settings.tcp.clone(),
+            counters: AuthCounters::default(),
+        }
+    }
+
+    /// Whether there is an account of this name.
+    #[must_use]
+    pub fn knows(&self, user: &str) -> bool {
+        self.users.load().find(user, &self.realm).is_some()
+    }
+
+    /// The contacts of an address of record, highest priority first.
+    #[must_use]
+    pub fn contacts(&self, aor: &str) -> &[Binding] {
+        self.bindings.of(aor)
+    }
+
+    /// Contacts that are registered.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.bindings.len()
+    }
+
+    /// Whether nobody is registered.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.bindings.is_empty()
+    }
+
+    /// What was counted.
+    #[must_use]
+    pub const fn counters(&self) -> AuthCounters {
+        self.counters
+    }
+
+    /// All contacts, by address of record.
+    #[must_use]
+    pub fn registrations(&self) -> Vec<Registration> {
+        let mut all: Vec<_> = self.bindings.all().map(|b| b.registration.clone()).collect();
+        all.sort_by(|a, b| (&a.aor, &a.contact).cmp(&(&b.aor, &b.contact)));
+        all
+    }
+
+    /// Takes away what has run out.
+    pub fn expire(&mut self, now: Instant) -> Vec<Registration> {
+        self.bindings.expire(now)
+    }
+
+    /// When [`Registrar::expire`] is due.
+    #[must_use]
+    pub fn next_timeout(&self) -> Option<Instant> {
+        self.bindings.next_timeout()
+    }
+
+    /// A connection is over: the next request to its contacts opens a new one.
+    pub fn connection_closed(&mut self, flow: &Flow) {
+        if flow.connection != 0 {
+            self.bindings.connection_closed(flow);
+        }
+    }
+
+    /// Puts back a contact of an earlier run; one that has run out is left out.
+    pub fn restore(&mut self, now: Instant, wall: Timestamp, registration: Registration) {
+        let left = registration.expires_at.duration_since(wall);
+        let Ok(left) = core::time::Duration::try_from(left) else { return };
+        if let Some(flow) = self.flow_of(&registration) {
+            self.bindings.restore(Binding {
+                flow,
+                expires: now + left,
+                reg_id: None,
+                registration,
+            });
+        }
+    }
+
+    /// The way to a contact of an earlier run: its source address, from the socket it came to, if
+    /// that is there still. A connection has to be opened anew.
+    fn flow_of(&self, registration: &Registration) -> Option<Flow> {
+        let tcp = registration.transport.eq_ignore_ascii_case("tcp");
+        let (transport, ours) =
+            if tcp { (Transport::Tcp, &self.tcp) } else { (Transport::Udp, &self.udp) };
+        let remote = if tcp { None } else { registration.received };
+        let remote = remote.or_else(|| address_of(&registration.contact)).or(registration.received)?;
+        let mut flow = flow_to(ours, transport, remote)?;
+        if let Some(local) = registration.local.filter(|local| ours.contains(local)) {
+            flow.local = local;
+        }
+        Some(flow)
+    }
+}
+
+/// Address and port of a URI whose host is an address.
+fn address_of(uri: &str) -> Option<std::net::SocketAddr> {
+    let uri = Uri::parse(uri).ok()?;
+    let Host::Ip(ip) = uri.host() else { return None };
+    Some((ip, uri.port_or_default()).into())
+}
