@@ -7,8 +7,7 @@
 
 use crate::cursor::{Cells, Reader, Writer};
 use crate::spsc::RegionError;
-use crate::sync::{Arc, AtomicU64, Ordering, OwnLine};
-use core::cell::UnsafeCell;
+use crate::sync::{Arc, AtomicU64, Ordering, OwnLine, UnsafeCell, fence};
 use core::fmt;
 use core::mem::MaybeUninit;
 use core::ptr::NonNull;
@@ -39,7 +38,7 @@ impl<T> Drop for Shared<T> {
         while position != tail {
             let place = usize::try_from(position & mask).unwrap_or(0);
             // SAFETY: both ends are gone, and places from head to tail hold values.
-            unsafe { self.places[place].get_mut().assume_init_drop() };
+            self.places[place].with_mut(|value| unsafe { (*value).assume_init_drop() });
             position = position.wrapping_add(1);
         }
     }
@@ -81,6 +80,13 @@ pub fn channel<T: Send>(capacity: usize) -> Result<(Giver<T>, Taker<T>), RegionE
     Ok((giver, taker))
 }
 
+/// Whether the other end is gone; what it did before is visible then.
+fn is_alone<T>(shared: &Arc<Shared<T>>) -> bool {
+    let alone = Arc::strong_count(shared) == 1;
+    fence(Ordering::Acquire);
+    alone
+}
+
 impl<T: Send> Giver<T> {
     /// Hands a value over.
     ///
@@ -92,7 +98,7 @@ impl<T: Send> Giver<T> {
         }
         let place = &self.shared.places[self.cursor.place(0)];
         // SAFETY: the place is free, so it holds no value and the taker does not touch it.
-        unsafe { (*place.get()).write(value) };
+        place.with_mut(|to| unsafe { (*to).write(value) });
         self.cursor.publish(1);
         Ok(())
     }
@@ -100,7 +106,7 @@ impl<T: Send> Giver<T> {
     /// Whether the taker is gone.
     #[must_use]
     pub fn is_abandoned(&self) -> bool {
-        Arc::strong_count(&self.shared) == 1
+        is_alone(&self.shared)
     }
 }
 
@@ -113,7 +119,7 @@ impl<T: Send> Taker<T> {
         let place = &self.shared.places[self.cursor.place(0)];
         // SAFETY: the place is filled and this end has not released it: it holds a value, which
         // moves out here once.
-        let value = unsafe { (*place.get()).assume_init_read() };
+        let value = place.with_mut(|from| unsafe { (*from).assume_init_read() });
         self.cursor.release(1);
         Some(value)
     }
@@ -126,7 +132,7 @@ impl<T: Send> Taker<T> {
     /// Whether the giver is gone; values may still be there.
     #[must_use]
     pub fn is_abandoned(&self) -> bool {
-        Arc::strong_count(&self.shared) == 1
+        is_alone(&self.shared)
     }
 }
 
@@ -205,5 +211,39 @@ mod tests {
     fn odd_capacities_are_refused() {
         assert_eq!(channel::<u8>(3).err(), Some(RegionError::Capacity));
         assert_eq!(channel::<u8>(0).err(), Some(RegionError::Capacity));
+    }
+}
+
+#[cfg(all(test, loom))]
+mod loom_tests {
+    use super::*;
+    use loom::thread;
+
+    #[test]
+    fn values_move_once_and_nothing_races() {
+        loom::model(|| {
+            let (mut giver, mut taker) = channel::<Box<u32>>(2).unwrap();
+            let thread = thread::spawn(move || {
+                for value in 0..3 {
+                    let mut value = Box::new(value);
+                    while let Err(back) = giver.give(value) {
+                        value = back;
+                        thread::yield_now();
+                    }
+                }
+            });
+            for expected in 0..2 {
+                let value = loop {
+                    match taker.take() {
+                        Some(value) => break value,
+                        None => thread::yield_now(),
+                    }
+                };
+                assert_eq!(*value, expected);
+            }
+            thread.join().unwrap();
+            assert!(taker.is_abandoned());
+            // The third is dropped with the ring; loom reports what leaks.
+        });
     }
 }

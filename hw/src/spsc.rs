@@ -395,3 +395,210 @@ mod shared {
 }
 #[cfg(not(loom))]
 pub use shared::{format, region_len};
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use crate::sync::Ordering;
+    use proptest::prelude::*;
+    use std::collections::VecDeque;
+
+    type Entry = [u32; 3];
+
+    fn shared(capacity: usize) -> (Memory, Producer<Entry>, Consumer<Entry>) {
+        let memory = Memory::create("ring", 128 + region_len::<Entry>(capacity)).unwrap();
+        format::<Entry>(&memory, 128, capacity).unwrap();
+        let producer = Producer::attach(&memory, 128).unwrap();
+        let consumer = Consumer::attach(&memory, 128).unwrap();
+        (memory, producer, consumer)
+    }
+
+    fn entry(number: u32) -> Entry {
+        [number, !number, number.rotate_left(7)]
+    }
+
+    /// What a test does to a ring.
+    #[derive(Clone, Debug)]
+    enum Step {
+        Push,
+        PushSlice(usize),
+        Pop,
+        PopSlice(usize),
+    }
+
+    fn steps() -> impl Strategy<Value = Vec<Step>> {
+        let step = prop_oneof![
+            Just(Step::Push),
+            (0..7_usize).prop_map(Step::PushSlice),
+            Just(Step::Pop),
+            (0..7_usize).prop_map(Step::PopSlice),
+        ];
+        proptest::collection::vec(step, 0..200)
+    }
+
+    /// Does the same to the ring and to a queue, and compares.
+    fn compare(producer: &mut Producer<Entry>, consumer: &mut Consumer<Entry>, steps: &[Step]) {
+        let capacity = producer.capacity();
+        let mut oracle = VecDeque::new();
+        let mut next = 0..;
+        let mut fresh = move || entry(next.next().unwrap());
+        for step in steps {
+            match *step {
+                Step::Push => {
+                    let value = fresh();
+                    let room = oracle.len() < capacity;
+                    assert_eq!(producer.push(&value).is_ok(), room);
+                    if room {
+                        oracle.push_back(value);
+                    }
+                }
+                Step::PushSlice(count) => {
+                    let values: Vec<_> = (0..count).map(|_| fresh()).collect();
+                    let pushed = producer.push_slice(&values);
+                    assert_eq!(pushed, count.min(capacity - oracle.len()));
+                    oracle.extend(&values[..pushed]);
+                }
+                Step::Pop => assert_eq!(consumer.pop(), oracle.pop_front()),
+                Step::PopSlice(count) => {
+                    let mut out = vec![[0; 3]; count];
+                    let popped = consumer.pop_slice(&mut out);
+                    assert_eq!(popped, count.min(oracle.len()));
+                    assert!(oracle.drain(..popped).eq(out[..popped].iter().copied()));
+                }
+            }
+            assert_eq!((producer.len(), consumer.len()), (oracle.len(), oracle.len()));
+            assert_eq!(consumer.is_empty(), oracle.is_empty());
+        }
+        assert!(!producer.peer_misbehaved() && !consumer.peer_misbehaved());
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(if cfg!(miri) { 4 } else { 256 }))]
+
+        #[test]
+        fn a_heap_ring_is_a_bounded_queue(steps in steps(), bits in 0..4) {
+            let (mut producer, mut consumer) = heap(1_usize << bits).unwrap();
+            compare(&mut producer, &mut consumer, &steps);
+        }
+
+        #[test]
+        #[cfg_attr(miri, ignore = "miri has no memfd")]
+        fn a_shared_ring_is_a_bounded_queue(steps in steps(), bits in 0..4) {
+            let (_memory, mut producer, mut consumer) = shared(1_usize << bits);
+            compare(&mut producer, &mut consumer, &steps);
+        }
+    }
+
+    #[test]
+    fn entries_cross_threads_whole_and_in_order() {
+        let count = if cfg!(miri) { 300 } else { 300_000 };
+        let (mut producer, mut consumer) = heap::<Entry>(64).unwrap();
+        let thread = std::thread::spawn(move || {
+            for number in 0..count {
+                while producer.push(&entry(number)).is_err() {
+                    std::thread::yield_now();
+                }
+            }
+        });
+        let (mut next, mut out) = (0, [[0; 3]; 16]);
+        while next < count {
+            let popped = consumer.pop_slice(&mut out);
+            for value in &out[..popped] {
+                assert_eq!(*value, entry(next));
+                next += 1;
+            }
+            if popped == 0 {
+                std::thread::yield_now();
+            }
+        }
+        thread.join().unwrap();
+    }
+
+    #[test]
+    #[cfg_attr(miri, ignore = "miri has no memfd")]
+    fn a_hostile_peer_can_neither_crash_nor_overfill() {
+        let (memory, mut producer, mut consumer) = shared(4);
+        let [tail, head] = [TAIL, HEAD].map(|at| &memory.words(128 + at, 8).unwrap()[0]);
+        for number in 0..4 {
+            producer.push(&entry(number)).unwrap();
+        }
+        for lie in [5, 1 << 40, u64::MAX] {
+            head.store(lie, Ordering::Relaxed);
+            assert_eq!(producer.push(&entry(9)), Err(Full));
+            assert!(producer.peer_misbehaved());
+            tail.store(lie, Ordering::Relaxed);
+            assert_eq!(consumer.len(), 0);
+            assert_eq!(consumer.pop(), None);
+            assert!(consumer.peer_misbehaved());
+        }
+        // Once it tells the truth again, the ring goes on.
+        tail.store(4, Ordering::Relaxed);
+        assert_eq!(consumer.pop(), Some(entry(0)));
+        assert_eq!(producer.push(&entry(4)), Ok(()));
+    }
+
+    #[test]
+    #[cfg_attr(miri, ignore = "miri has no memfd")]
+    fn regions_are_checked() {
+        let (memory, ..) = shared(4);
+        assert_eq!(Producer::<[u32; 4]>::attach(&memory, 128).err(), Some(RegionError::Layout));
+        assert_eq!(Producer::<Entry>::attach(&memory, 0).err(), Some(RegionError::Layout));
+        assert_eq!(Producer::<Entry>::attach(&memory, 1 << 20).err(), Some(RegionError::Bounds));
+        assert_eq!(format::<Entry>(&memory, 128, 16), Err(RegionError::Bounds));
+        assert_eq!(format::<Entry>(&memory, 128, 3), Err(RegionError::Capacity));
+        assert_eq!(format::<Entry>(&memory, 8, 1), Err(RegionError::Bounds), "not aligned");
+        let capacity = &memory.words(128 + 16, 8).unwrap()[0];
+        for lie in [0, 3, 16, 1 << 40, u64::MAX] {
+            capacity.store(lie, Ordering::Relaxed);
+            assert!(Consumer::<Entry>::attach(&memory, 128).is_err(), "{lie}");
+        }
+        assert_eq!(heap::<Entry>(0).err(), Some(RegionError::Capacity));
+    }
+}
+
+#[cfg(all(test, loom))]
+mod loom_tests {
+    use super::*;
+    use loom::thread;
+
+    #[test]
+    fn entries_arrive_whole_and_in_order() {
+        loom::model(|| {
+            let (mut producer, mut consumer) = heap::<[u64; 2]>(2).unwrap();
+            let thread = thread::spawn(move || {
+                for number in 1..=3 {
+                    while producer.push(&[number; 2]).is_err() {
+                        thread::yield_now();
+                    }
+                }
+            });
+            for number in 1..=3 {
+                let value = loop {
+                    match consumer.pop() {
+                        Some(value) => break value,
+                        None => thread::yield_now(),
+                    }
+                };
+                assert_eq!(value, [number; 2]);
+            }
+            assert_eq!(consumer.pop(), None);
+            thread.join().unwrap();
+        });
+    }
+
+    #[test]
+    fn batches_become_visible_at_once() {
+        loom::model(|| {
+            let (mut producer, mut consumer) = heap::<u64>(2).unwrap();
+            let thread = thread::spawn(move || {
+                assert_eq!(producer.push_slice(&[1, 2, 3]), 2);
+                producer
+            });
+            let mut out = [0; 2];
+            let popped = consumer.pop_slice(&mut out);
+            assert!(popped == 0 || (popped, out) == (2, [1, 2]), "{popped} {out:?}");
+            let mut producer = thread.join().unwrap();
+            assert_eq!(producer.len(), 2 - popped);
+        });
+    }
+}

@@ -21,9 +21,10 @@ use std::io;
 use tandem_wire::addr::SockAddr;
 use tandem_wire::time::Instant;
 
-//F pub mod fault;
+pub mod fault;
 pub mod memory;
-//F pub mod pcap;
+pub mod pcap;
+mod rng;
 pub mod socket;
 
 /// Packets that walk together through one worker turn.

@@ -83,7 +83,7 @@ impl Provided {
     }
 
     /// Makes what was given visible to the kernel.
-    pub(super) fn publish(&mut self) {
+    pub(super) fn publish(&self) {
         let base = self.ring.base().as_ptr().cast::<BufRingEntry>();
         // SAFETY: base is the first entry of the ring; the tail in it is a u16 that the kernel
         // only reads, aligned, and inside the mapping.

@@ -112,7 +112,7 @@ fn relays<P: TestPort>(local: &str) {
         );
         assert_eq!(packet.source, SockAddr::from(address(&phone)));
         out.push(departure(packet, 5, address(&far)));
-        if next % 50 == 0 {
+        if next.is_multiple_of(50) {
             let outcome = port.send_burst(&mut out);
             assert_eq!(outcome, SendOutcome { sent: 50, failed: 0, sent_octets: 200 });
             assert!(out.is_empty());

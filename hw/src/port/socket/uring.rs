@@ -366,17 +366,20 @@ impl Uring {
         let (kind, generation, index) = completion.parts();
         match kind {
             KIND_RECEIVE => return self.handle_receive(completion, generation, index, now),
-            KIND_SEND => {
-                // Rare: a send that did not complete within its own call was counted as sent.
-                if self.complete_send(completion).is_none() {
-                    self.counters.sent = self.counters.sent.saturating_sub(1);
-                    self.counters.send_failed += 1;
-                }
-            }
+            KIND_SEND => self.handle_late_send(completion),
             KIND_BELL => self.handle_bell(completion, generation),
             _ => {}
         }
         None
+    }
+
+    /// A send that did not complete within its own call, and so was counted as sent.
+    #[cold]
+    fn handle_late_send(&mut self, completion: Completion) {
+        if self.complete_send(completion).is_none() {
+            self.counters.sent = self.counters.sent.saturating_sub(1);
+            self.counters.send_failed += 1;
+        }
     }
 
     #[inline]
@@ -453,7 +456,6 @@ impl Uring {
     fn arm_bell(&mut self) -> bool {
         let Some(bell) = &self.bell else { return false };
         let fd = io_uring::types::Fd(bell.as_fd().as_raw_fd());
-        #[expect(clippy::cast_sign_loss, reason = "1")]
         let entry = opcode::PollAdd::new(fd, libc::POLLIN as u32)
             .multi(true)
             .build()
@@ -489,7 +491,6 @@ impl Uring {
                 return false;
             }
         };
-        #[expect(clippy::cast_sign_loss, reason = "two positive flags")]
         let flags = (libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL) as u32;
         let entry = opcode::SendMsg::new(Fixed(slot), header)
             .flags(flags)
@@ -536,7 +537,7 @@ impl Uring {
     }
 
     /// Cancels the receive of a slot that is being closed; its completions find another generation.
-    fn cancel(&mut self, user_data: u64) {
+    fn cancel(&self, user_data: u64) {
         let limit = Timespec::new().sec(1);
         let cancel = CancelBuilder::user_data(user_data);
         // Not found: it ended by itself, and its completion is on the way.
@@ -601,7 +602,6 @@ fn parse(frame: &[u8], len: u32) -> Option<(SockAddr, u16, bool)> {
     let field = |at: usize| u32::from_ne_bytes([out[at], out[at + 1], out[at + 2], out[at + 3]]);
     let (name_len, flags) = (field(0) as usize, field(12));
     let source = name::parse(name.get(..name_len)?);
-    #[expect(clippy::cast_sign_loss, reason = "a positive flag")]
     let truncated = flags & libc::MSG_TRUNC as u32 != 0;
     Some((source, u16::try_from(payload).ok()?, truncated))
 }
