@@ -12,11 +12,22 @@
 //! | --- | --- |
 //! | [`desired`] | the wanted terminations, their leases and their figures over restarts |
 //! | [`endpoints`] | free endpoints per worker and family |
-//! | [`local`] | an engine process on this machine: start, attach, supervise |
-//! | [`lanes`] | the shared-memory lanes of its workers |
+//! | [`figures`] | what an earlier engine counted plus what the current one counts |
+//! | [`local`] | an engine process on this machine: attach, start, bring back |
+//! | [`process`] | its program, arguments, log |
+//! | `session`, `run` | the attached engine: greeting, audit, installation, events, leases |
+//! | `lanes` | the shared-memory lane of a worker |
 
+pub mod desired;
+pub mod endpoints;
 #[cfg(test)]
 pub(crate) mod fake;
+pub mod figures;
+mod lanes;
+pub mod local;
+pub mod process;
+mod run;
+mod session;
 
 use std::fmt;
 use std::os::fd::OwnedFd;
