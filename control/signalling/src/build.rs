@@ -528,4 +528,6 @@ pub const fn reason_phrase(status: u16) -> &'static str {
 }
 
 #[cfg(test)]
+mod roundtrip;
+#[cfg(test)]
 mod tests;

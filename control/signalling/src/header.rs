@@ -182,6 +182,23 @@ impl Header {
         }
     }
 
+    /// Whether a second row is a fault that changes what the message means (RFC 3261 §7.3.1);
+    /// Content-Length is compared instead, because equal ones do no harm.
+    pub(crate) const fn is_once(self) -> bool {
+        matches!(
+            self,
+            Self::From
+                | Self::To
+                | Self::CallId
+                | Self::CSeq
+                | Self::MaxForwards
+                | Self::ContentType
+                | Self::Expires
+                | Self::SessionExpires
+                | Self::Date
+        )
+    }
+
     /// The place of this header in an array of [`Self::COUNT`].
     pub(crate) const fn index(self) -> usize {
         self as usize

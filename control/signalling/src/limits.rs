@@ -12,6 +12,9 @@ pub const MAX_HEADER_ROWS: usize = 128;
 /// Octets of a method name.
 pub const MAX_METHOD_OCTETS: usize = 48;
 
+/// Parameters of one URI, and headers of one; comparing two URIs looks at all pairs of them.
+pub const MAX_URI_PAIRS: usize = 32;
+
 /// Challenges of one response that a client looks at.
 pub const MAX_CHALLENGES: usize = 8;
 

@@ -158,7 +158,8 @@ impl<'a> Iterator for Split<'a> {
 }
 
 fn separator_at(octets: &[u8], separator: u8) -> Option<usize> {
-    let mut at = 0;
+    // Most values have no quotes and brackets before their first separator.
+    let mut at = memchr::memchr3(separator, b'"', b'<', octets)?;
     let mut in_angles = false;
     while let Some(octet) = octets.get(at) {
         match *octet {
@@ -176,6 +177,15 @@ fn separator_at(octets: &[u8], separator: u8) -> Option<usize> {
         }
     }
     None
+}
+
+/// A quoted string, or octets that need no quotes; hosts and URIs without brackets are among them.
+fn is_param_value(value: &[u8]) -> bool {
+    if value.first() == Some(&b'"') {
+        return quoted_len(value) == Some(value.len());
+    }
+    let bad = |it: &u8| *it <= b' ' || matches!(it, b'"' | b'<' | b'>' | b',' | 127);
+    !value.is_empty() && !value.iter().any(bad)
 }
 
 /// The parameters of a header value: `;name=value;flag`, checked once and read lazily.
@@ -207,20 +217,8 @@ impl<'a> Params<'a> {
             if !is_token(name) {
                 return Err(Malformed::Params);
             }
-            match value {
-                None => {}
-                Some(it) if it.first() == Some(&b'"') => {
-                    if quoted_len(it) != Some(it.len()) {
-                        return Err(Malformed::Params);
-                    }
-                }
-                Some(it) => {
-                    let bad =
-                        |it: &u8| *it <= b' ' || matches!(it, b'"' | b'<' | b'>' | b',' | 127);
-                    if it.is_empty() || it.iter().any(bad) {
-                        return Err(Malformed::Params);
-                    }
-                }
+            if !value.is_none_or(is_param_value) {
+                return Err(Malformed::Params);
             }
         }
         Ok(this)

@@ -6,6 +6,7 @@ use std::borrow::Cow;
 use std::hash::{Hash, Hasher};
 
 use crate::error::Malformed;
+use crate::limits::MAX_URI_PAIRS;
 use crate::text;
 
 /// The scheme of a URI.
@@ -94,10 +95,12 @@ pub(crate) fn split_host_port(text: &str) -> Result<(Host<'_>, Option<u16>), Mal
 }
 
 fn host_name(name: &str) -> Result<Host<'_>, Malformed> {
-    // An underscore is not in the grammar, but is in the names of many Windows and Docker hosts.
-    let good = |it: u8| it.is_ascii_alphanumeric() || matches!(it, b'-' | b'.' | b'_');
-    if name.is_empty() || !name.bytes().all(good) {
+    if name.is_empty() || name.bytes().any(|it| part::OF[usize::from(it)] & part::HOST == 0) {
         return Err(Malformed::Uri);
+    }
+    // Only what ends in a digit can be an address, which is cheaper to see than to try.
+    if !name.ends_with(|it: char| it.is_ascii_digit()) {
+        return Ok(Host::Name(name));
     }
     match name.parse() {
         Ok(ip) => Ok(Host::Ip(IpAddr::V4(ip))),
@@ -127,13 +130,8 @@ impl<'a> Uri<'a> {
     /// Malformed when it does not keep to the grammar of its scheme; of schemes other than `sip`,
     /// `sips` and `tel` only the octets are looked at.
     pub fn parse(raw: &'a str) -> Result<Self, Malformed> {
-        let (scheme, rest) = raw.split_once(':').ok_or(Malformed::Uri)?;
-        let scheme_octet = |it: u8| it.is_ascii_alphanumeric() || matches!(it, b'+' | b'-' | b'.');
-        if !scheme.starts_with(|it: char| it.is_ascii_alphabetic())
-            || !scheme.bytes().all(scheme_octet)
-        {
-            return Err(Malformed::Uri);
-        }
+        let colon = memchr::memchr(b':', raw.as_bytes()).ok_or(Malformed::Uri)?;
+        let (scheme, rest) = (&raw[..colon], &raw[colon + 1..]);
         if scheme.eq_ignore_ascii_case("sip") {
             Self::parse_sip(raw, Scheme::Sip, rest)
         } else if scheme.eq_ignore_ascii_case("sips") {
@@ -141,11 +139,7 @@ impl<'a> Uri<'a> {
         } else if scheme.eq_ignore_ascii_case("tel") {
             Self::parse_tel(raw, rest)
         } else {
-            let bad = |it: u8| it <= b' ' || it >= 127 || matches!(it, b'<' | b'>' | b'"');
-            if rest.is_empty() || rest.bytes().any(bad) {
-                return Err(Malformed::Uri);
-            }
-            Ok(Self::opaque(raw, Scheme::Other, None, ""))
+            Self::parse_other(raw, scheme, rest)
         }
     }
 
@@ -155,6 +149,17 @@ impl<'a> Uri<'a> {
     /// As [`Self::parse`].
     pub fn parse_bytes(raw: &'a [u8]) -> Result<Self, Malformed> {
         Self::parse(text::utf8(raw).ok_or(Malformed::Uri)?)
+    }
+
+    fn parse_other(raw: &'a str, scheme: &str, rest: &str) -> Result<Self, Malformed> {
+        let good = |it: u8| it.is_ascii_alphanumeric() || matches!(it, b'+' | b'-' | b'.');
+        let bad = |it: u8| it <= b' ' || it >= 127 || matches!(it, b'<' | b'>' | b'"');
+        let is_scheme =
+            scheme.starts_with(|it: char| it.is_ascii_alphabetic()) && scheme.bytes().all(good);
+        if !is_scheme || rest.is_empty() || rest.bytes().any(bad) {
+            return Err(Malformed::Uri);
+        }
+        Ok(Self::opaque(raw, Scheme::Other, None, ""))
     }
 
     fn opaque(raw: &'a str, scheme: Scheme, user: Option<&'a str>, params: &'a str) -> Self {
@@ -175,10 +180,10 @@ impl<'a> Uri<'a> {
                 None => (Some(it), None),
             },
         };
-        if user.is_some_and(|it| it.is_empty() || !is_escaped_text(it, b"&=+$,;?/#")) {
+        if user.is_some_and(|it| it.is_empty() || !is_escaped_text(it, part::USER)) {
             return Err(Malformed::Uri);
         }
-        if password.is_some_and(|it| !is_escaped_text(it, b"&=+$,")) {
+        if password.is_some_and(|it| !is_escaped_text(it, part::PASSWORD)) {
             return Err(Malformed::Uri);
         }
         let (rest, headers) = match rest.split_once('?') {
@@ -192,7 +197,7 @@ impl<'a> Uri<'a> {
         }
         let (host, port) = split_host_port(host_port)?;
         check_params(params)?;
-        check_pairs(headers, '&', b"[]/?:+$", false)?;
+        check_pairs(headers, '&', part::HEADER, false)?;
         Ok(Self { raw, scheme, user, password, host, port, params, headers })
     }
 
@@ -340,24 +345,30 @@ impl<'a> Uri<'a> {
     fn same_params(&self, other: &Self) -> bool {
         // In only one of the two, these still make a difference; others do not.
         const STRICT: [&str; 5] = ["user", "ttl", "method", "maddr", "transport"];
-        self.params().all(|(name, value)| {
-            match other.params().find(|(it, _)| eq_both_unescaped(it, name, true)) {
-                Some((_, theirs)) => {
-                    eq_both_unescaped(theirs.unwrap_or(""), value.unwrap_or(""), true)
-                }
-                None => !STRICT.iter().any(|it| eq_unescaped(name, it, true)),
-            }
+        // Of a name that is repeated, which is a fault, the first counts.
+        let first = |uri: &Self, name: &str| {
+            uri.params()
+                .find(|(it, _)| eq_both_unescaped(it, name, true))
+                .map(|(_, value)| value.unwrap_or(""))
+        };
+        self.params().all(|(name, _)| match (first(self, name), first(other, name)) {
+            (Some(ours), Some(theirs)) => eq_both_unescaped(ours, theirs, true),
+            _ => !STRICT.iter().any(|it| eq_unescaped(name, it, true)),
         })
     }
 
     fn same_headers(&self, other: &Self) -> bool {
-        self.headers().count() == other.headers().count()
-            && self.headers().all(|(name, value)| {
-                other.headers().any(|(it, theirs)| {
+        // Names may be repeated: Route may. So every pair has to be there as often on both sides.
+        let times = |uri: &Self, (name, value): (&str, Option<&str>)| {
+            uri.headers()
+                .filter(|(it, theirs)| {
                     eq_both_unescaped(it, name, true)
                         && eq_both_unescaped(theirs.unwrap_or(""), value.unwrap_or(""), false)
                 })
-            })
+                .count()
+        };
+        self.headers().count() == other.headers().count()
+            && self.headers().all(|pair| times(self, pair) == times(other, pair))
     }
 }
 
@@ -418,47 +429,75 @@ fn pairs(text: &str, separator: char) -> impl Iterator<Item = (&str, Option<&str
 fn check_params(text: &str) -> Result<(), Malformed> {
     match text.strip_prefix(';') {
         Some("") => Err(Malformed::Uri),
-        Some(pairs) => check_pairs(pairs, ';', b"[]/:&+$", true),
+        Some(pairs) => check_pairs(pairs, ';', part::PARAM, true),
         None => Ok(()),
     }
 }
 
-fn check_pairs(text: &str, separator: char, more: &[u8], flags: bool) -> Result<(), Malformed> {
-    for (name, value) in pairs(text, separator) {
+fn check_pairs(text: &str, separator: char, part: u8, flags: bool) -> Result<(), Malformed> {
+    for (place, (name, value)) in pairs(text, separator).enumerate() {
         let good_value = match value {
-            Some(value) => is_escaped_text(value, more),
+            Some(value) => is_escaped_text(value, part),
             None => flags,
         };
-        if name.is_empty() || !is_escaped_text(name, more) || !good_value {
+        if place >= MAX_URI_PAIRS || name.is_empty() || !is_escaped_text(name, part) || !good_value
+        {
             return Err(Malformed::Uri);
         }
     }
     Ok(())
 }
 
-/// Whether `text` is unreserved characters, escapes, and those of `more`.
-fn is_escaped_text(text: &str, more: &[u8]) -> bool {
+/// Sets of characters that may stand unescaped in a part of a URI (RFC 3261 §25.1), as bits.
+mod part {
+    pub(super) const USER: u8 = 1;
+    pub(super) const PASSWORD: u8 = 2;
+    pub(super) const PARAM: u8 = 4;
+    pub(super) const HEADER: u8 = 8;
+    pub(super) const HOST: u8 = 16;
+    const ALL: u8 = 31;
+
+    const fn add(table: &mut [u8; 256], octets: &[u8], parts: u8) {
+        let mut at = 0;
+        while at < octets.len() {
+            table[octets[at] as usize] |= parts;
+            at += 1;
+        }
+    }
+
+    pub(super) const OF: [u8; 256] = {
+        let mut table = [0; 256];
+        add(&mut table, b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789", ALL);
+        add(&mut table, b"-.", ALL);
+        add(&mut table, b"_!~*'()", ALL & !HOST);
+        add(&mut table, b"&=+$,;?/", USER);
+        // Not in the grammar; phones send it in numbers like *69#.
+        add(&mut table, b"#", USER);
+        add(&mut table, b"&=+$,", PASSWORD);
+        add(&mut table, b"[]/:&+$", PARAM);
+        add(&mut table, b"[]/?:+$", HEADER);
+        // Not in the grammar; in the names of many Windows and Docker hosts.
+        add(&mut table, b"_", HOST);
+        table
+    };
+}
+
+/// Whether `text` is characters of this part, and escapes.
+fn is_escaped_text(text: &str, part: u8) -> bool {
     let octets = text.as_bytes();
     let mut at = 0;
     while let Some(octet) = octets.get(at) {
-        if *octet == b'%' {
+        if part::OF[usize::from(*octet)] & part != 0 {
+            at += 1;
+        } else {
             let hex = |offset| octets.get(at + offset).is_some_and(u8::is_ascii_hexdigit);
-            if !hex(1) || !hex(2) {
+            if *octet != b'%' || !hex(1) || !hex(2) {
                 return false;
             }
             at += 3;
-        } else if is_unreserved(*octet) || more.contains(octet) {
-            at += 1;
-        } else {
-            return false;
         }
     }
     true
-}
-
-const fn is_unreserved(octet: u8) -> bool {
-    octet.is_ascii_alphanumeric()
-        || matches!(octet, b'-' | b'_' | b'.' | b'!' | b'~' | b'*' | b'\'' | b'(' | b')')
 }
 
 struct Unescaped<'a>(&'a [u8]);
@@ -500,18 +539,19 @@ pub fn unescape(text: &str) -> Cow<'_, [u8]> {
 
 /// Writes `text` so that it can be the user of a URI.
 pub fn escape_user_into(out: &mut String, text: &str) {
-    escape_into(out, text, b"&=+$,;?/");
+    escape_into(out, text, part::USER);
 }
 
 /// Writes `text` so that it can be the value of a header in a URI, as in Refer-To with Replaces.
 pub fn escape_header_into(out: &mut String, text: &str) {
-    escape_into(out, text, b"[]/?:+$");
+    escape_into(out, text, part::HEADER);
 }
 
-fn escape_into(out: &mut String, text: &str, more: &[u8]) {
+fn escape_into(out: &mut String, text: &str, part: u8) {
     const HEX: &[u8; 16] = b"0123456789ABCDEF";
     for octet in text.bytes() {
-        if is_unreserved(octet) || more.contains(&octet) {
+        // The number sign is only tolerated: what we write has it escaped.
+        if part::OF[usize::from(octet)] & part != 0 && octet != b'#' {
             out.push(char::from(octet));
         } else {
             out.push('%');
@@ -582,10 +622,10 @@ impl UriBuilder {
     #[must_use]
     pub fn param(mut self, name: &str, value: Option<&str>) -> Self {
         self.text.push(';');
-        escape_into(&mut self.text, name, b"[]/:&+$");
+        escape_into(&mut self.text, name, part::PARAM);
         if let Some(value) = value {
             self.text.push('=');
-            escape_into(&mut self.text, value, b"[]/:&+$");
+            escape_into(&mut self.text, value, part::PARAM);
         }
         self
     }

@@ -41,15 +41,26 @@ impl<'a> Via<'a> {
         }
         let end = memchr::memchr(b';', rest).unwrap_or(rest.len());
         let (sent_by, params) = rest.split_at(end);
-        let sent_by = text::utf8(trim(sent_by)).ok_or(Malformed::Via)?;
-        let (host, port) = split_host_port(sent_by).map_err(|_| Malformed::Via)?;
         let params = Params::parse(params).map_err(|_| Malformed::Via)?;
         let ttl = params.get_bytes("ttl").map(text::number);
         if ttl.is_some_and(|it| it.is_none_or(|it| it > 255)) {
             return Err(Malformed::Via);
         }
+        let sent_by = text::utf8(trim(sent_by)).ok_or(Malformed::Via)?;
+        let (host, port) = split_host_port(sent_by).map_err(|_| Malformed::Via)?;
         let transport = text::utf8(transport).ok_or(Malformed::Via)?;
         Ok(Self { transport, sent_by, host, port, params })
+    }
+
+    /// As [`Self::parse`], but parameters that are broken are left out: enough to send an answer.
+    ///
+    /// # Errors
+    /// Malformed when transport or sent-by cannot be read.
+    pub fn parse_for_answer(value: &'a [u8]) -> Result<Self, Malformed> {
+        Self::parse(value).or_else(|error| {
+            let end = memchr::memchr(b';', value).ok_or(error)?;
+            Self::parse(&value[..end])
+        })
     }
 
     /// The transport, as in `UDP`.
@@ -193,6 +204,15 @@ mod tests {
     fn a_bare_cookie_is_not_unique() {
         let via = Via::parse(b"SIP/2.0/UDP h;branch=z9hG4bK").unwrap();
         assert_eq!((via.branch(), via.unique_branch()), (Some("z9hG4bK"), None));
+    }
+
+    #[test]
+    fn broken_parameters_do_not_keep_an_answer_back() {
+        let via = Via::parse_for_answer(b"SIP/2.0/UDP 192.0.2.15;;").unwrap();
+        assert_eq!((via.sent_by(), via.branch()), ("192.0.2.15", None));
+        let via = Via::parse_for_answer(b"SIP/2.0/UDP h;branch=z1").unwrap();
+        assert_eq!(via.branch(), Some("z1"));
+        assert!(Via::parse_for_answer(b"SIP/2.0;x").is_err());
     }
 
     #[test]

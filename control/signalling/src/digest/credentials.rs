@@ -77,9 +77,16 @@ pub struct Credentials<'a> {
     pub algorithm: Algorithm,
     /// The opaque text of the challenge.
     pub opaque: Option<Cow<'a, [u8]>>,
-    /// With `qop=auth`: the count, eight hexadecimal digits, and the nonce of the client.
-    count: Option<(Cow<'a, [u8]>, Cow<'a, [u8]>)>,
-    nc: u32,
+    /// Only with `qop=auth`.
+    count: Option<Count<'a>>,
+}
+
+#[derive(Clone, PartialEq, Eq)]
+struct Count<'a> {
+    /// Eight hexadecimal digits, as they were hashed.
+    nc: Cow<'a, [u8]>,
+    number: u32,
+    cnonce: Cow<'a, [u8]>,
 }
 
 impl core::fmt::Debug for Credentials<'_> {
@@ -121,12 +128,12 @@ impl<'a> Credentials<'a> {
         let [username, realm, nonce, uri, response, algorithm, opaque, qop, cnonce, nc] = parts;
         let need = |part: Option<Cow<'a, [u8]>>| part.ok_or(Malformed::Authorization);
         let algorithm = Algorithm::parse(algorithm.as_deref())?;
-        let (count, number) = match qop {
-            None => (None, 0),
+        let count = match qop {
+            None => None,
             Some(it) if it.eq_ignore_ascii_case(b"auth") => {
                 let (nc, cnonce) = (need(nc)?, need(cnonce)?);
                 let number = parse_count(&nc).ok_or(Malformed::Authorization)?;
-                (Some((nc, cnonce)), number)
+                Some(Count { nc, number, cnonce })
             }
             Some(_) => return Err(Unsupported::Qop.into()),
         };
@@ -139,7 +146,6 @@ impl<'a> Credentials<'a> {
             algorithm,
             opaque,
             count,
-            nc: number,
         };
         if this.response.len() != algorithm.hex_len() {
             return Err(Malformed::Authorization.into());
@@ -150,7 +156,7 @@ impl<'a> Credentials<'a> {
     /// The count of this nonce; `None` without `qop`.
     #[must_use]
     pub fn nonce_count(&self) -> Option<u32> {
-        self.count.as_ref().map(|_| self.nc)
+        self.count.as_ref().map(|it| it.number)
     }
 
     /// Whether the proof is right for this method; compared in constant time.
@@ -163,7 +169,7 @@ impl<'a> Credentials<'a> {
             method: method.as_bytes(),
             uri: &self.uri,
             nonce: &self.nonce,
-            count: self.count.as_ref().map(|(nc, cnonce)| (&**nc, &**cnonce)),
+            count: self.count.as_ref().map(|it| (&*it.nc, &*it.cnonce)),
         });
         equal_in_constant_time(expected.as_bytes(), &self.response.to_ascii_lowercase())
     }

@@ -66,6 +66,8 @@ impl Index {
         let first = &mut self.first[header.index()];
         if *first == 0 {
             *first = u8::try_from(self.rows.len()).map_err(|_| Limit::HeaderRows)?;
+        } else if header.is_once() {
+            self.note(Malformed::Repeated);
         }
         Ok(())
     }

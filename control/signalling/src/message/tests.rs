@@ -208,3 +208,57 @@ fn the_receiver_stamps_the_topmost_via() {
 fn debug_shows_no_numbers_of_the_call() {
     assert_eq!(format!("{:?}", options("")), "Message(OPTIONS)");
 }
+
+/// A call set-up as a phone behind two proxies sends it, 1,000 octets.
+fn invite_of_1000_octets() -> Vec<u8> {
+    let head = "INVITE sip:+4930123456@tandem.example.com;user=phone SIP/2.0\r\n\
+        Via: SIP/2.0/UDP 198.51.100.17:5060;branch=z9hG4bK8f1c.67ab2f3.0\r\n\
+        Via: SIP/2.0/UDP 192.0.2.44:49152;received=203.0.113.9;rport=49152;branch=z9hG4bKnashds8\r\n\
+        Record-Route: <sip:198.51.100.17;lr;ftag=9fxced76sl>\r\n\
+        Max-Forwards: 69\r\n\
+        From: \"Alice Liddell\" <sip:alice@tandem.example.com>;tag=9fxced76sl\r\n\
+        To: <sip:+4930123456@tandem.example.com;user=phone>\r\n\
+        Call-ID: 3848276298220188511@192.0.2.44\r\n\
+        CSeq: 20 INVITE\r\n\
+        Contact: <sip:alice@192.0.2.44:49152;transport=udp>\r\n\
+        User-Agent: baresip v1.1.0 (x86_64/linux)\r\n\
+        Allow: INVITE, ACK, BYE, CANCEL, OPTIONS, NOTIFY, SUBSCRIBE, INFO, MESSAGE, UPDATE\r\n\
+        Supported: gruu, replaces, norefersub\r\n\
+        Content-Type: application/sdp\r\n";
+    let body = "v=0\r\no=- 20518 0 IN IP4 192.0.2.44\r\ns=-\r\nc=IN IP4 192.0.2.44\r\nt=0 0\r\n\
+        m=audio 54400 RTP/AVP 0 8 101\r\na=rtpmap:101 telephone-event/8000\r\n";
+    let fill = "a=x".to_owned();
+    let mut text = format!("{head}Content-Length: 999\r\n\r\n{body}{fill}");
+    text.push_str(&"x".repeat(1000 - text.len()));
+    let length = text.len() - text.find("\r\n\r\n").unwrap() - 4;
+    text.replace("Content-Length: 999", &format!("Content-Length: {length}")).into_bytes()
+}
+
+#[test]
+#[ignore = "a measurement: run it in release mode and alone"]
+fn time_to_parse_an_invite() {
+    #[expect(clippy::disallowed_types, clippy::disallowed_methods, reason = "a measurement")]
+    fn best_ns(mut run: impl FnMut()) -> f64 {
+        let one = |run: &mut dyn FnMut()| {
+            let start = std::time::Instant::now();
+            (0..20_000).for_each(|_| run());
+            start.elapsed().as_secs_f64() * 1e9 / 20_000.0
+        };
+        (0..20).map(|_| one(&mut run)).fold(f64::INFINITY, f64::min)
+    }
+    let octets = invite_of_1000_octets();
+    let parse = best_ns(|| {
+        std::hint::black_box(Message::parse(std::hint::black_box(&octets)).unwrap());
+    });
+    let index = best_ns(|| {
+        let mut copy = [0; 1100];
+        copy[..octets.len()].copy_from_slice(&octets);
+        let _ = std::hint::black_box(index::build(&mut copy[..octets.len()]));
+    });
+    let message = Message::parse(&octets).unwrap();
+    let validate = best_ns(|| validate_request(std::hint::black_box(&message)).unwrap());
+    println!(
+        "{} octets: parse {parse:.0} ns, index {index:.0} ns, validate {validate:.0} ns",
+        octets.len()
+    );
+}

@@ -73,6 +73,15 @@ impl Message {
         Ok(Via::parse(value)?)
     }
 
+    /// The topmost Via as far as an answer to a broken request needs it.
+    ///
+    /// # Errors
+    /// Malformed when it is missing, or transport or sent-by cannot be read.
+    pub fn answer_via(&self) -> Result<Via<'_>, ParseError> {
+        let value = self.value(Header::Via).ok_or(Malformed::MissingVia)?;
+        Ok(Via::parse_for_answer(value)?)
+    }
+
     /// All Via values, topmost first.
     pub fn vias(&self) -> impl Iterator<Item = Result<Via<'_>, Malformed>> {
         self.values(Header::Via).map(Via::parse)

@@ -27,7 +27,7 @@ pub struct Reject {
 
 impl Reject {
     fn new(request: &Message, cause: ParseError) -> Self {
-        let answerable = request.method() != Method::Ack && request.top_via().is_ok();
+        let answerable = request.method() != Method::Ack && request.answer_via().is_ok();
         let reason = match cause {
             ParseError::Malformed(it) => it.sentence(),
             ParseError::Unsupported(Unsupported::Version) => "Version Not Supported",
@@ -114,17 +114,6 @@ pub fn validate_response(response: &Message) -> Result<(), ParseError> {
 }
 
 fn check_common(message: &Message) -> Result<(), ParseError> {
-    const ONCE: [Header; 9] = [
-        Header::From,
-        Header::To,
-        Header::CallId,
-        Header::CSeq,
-        Header::MaxForwards,
-        Header::ContentType,
-        Header::Expires,
-        Header::SessionExpires,
-        Header::Date,
-    ];
     let mut vias = 0;
     for value in message.values(Header::Via) {
         Via::parse(value)?;
@@ -133,14 +122,8 @@ fn check_common(message: &Message) -> Result<(), ParseError> {
     if vias == 0 {
         return Err(Malformed::MissingVia.into());
     }
-    for header in ONCE {
-        if message.count_rows(header) > 1 {
-            return Err(Malformed::Repeated.into());
-        }
-    }
-    let from = message.from()?;
-    let to = message.to()?;
-    let _ = (from, to);
+    message.from()?;
+    message.to()?;
     check_call_id(message.value(Header::CallId).ok_or(Malformed::MissingCallId)?)?;
     message.cseq()?;
     for header in [Header::Route, Header::RecordRoute, Header::Path] {

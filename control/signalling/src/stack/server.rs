@@ -195,7 +195,7 @@ impl Stack {
 
     /// A response of which nothing is kept; its To tag is the same each time (§8.2.7).
     fn reply_stateless(&mut self, flow: &Flow, request: &Message, reply: &Reply) {
-        let Ok(via) = request.top_via() else { return };
+        let Ok(via) = request.answer_via() else { return };
         let branch = via.branch().unwrap_or("").as_bytes();
         let call_id = request.call_id().unwrap_or("").as_bytes();
         let print = self.prints.of(&[b"stateless", branch, call_id]);

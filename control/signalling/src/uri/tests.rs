@@ -96,6 +96,8 @@ fn equality_of_rfc_3261_19_1_4() {
             "sip:alice@atlanta.com?priority=urgent&subject=project%20x",
         ),
         ("sip:a@[2001:db8::1]", "sip:a@[2001:DB8:0::1]"),
+        ("sip:a@b;x=1;x=2", "sip:a@b;x=1;x=2"),
+        ("sip:a@b?Route=1&Route=2", "sip:a@b?Route=2&route=1"),
     ] {
         assert_eq!(uri(a), uri(b), "{a} {b}");
         assert_eq!(uri(b), uri(a), "{b} {a}");
@@ -111,6 +113,7 @@ fn equality_of_rfc_3261_19_1_4() {
         ("sip:a@b;maddr=224.2.0.1", "sip:a@b"),
         ("sip:a@b", "sips:a@b"),
         ("sip:a:1@b", "sip:a@b"),
+        ("sip:a@b?Route=1&Route=1&x=1", "sip:a@b?Route=1&x=1&x=1"),
     ] {
         assert_ne!(uri(a), uri(b), "{a} {b}");
         assert_ne!(uri(b), uri(a), "{b} {a}");
@@ -130,4 +133,10 @@ fn writing() {
     let it = uri("sip:%61lice:secret@EXAMPLE.com:5070;transport=tcp;method=BYE?x=y");
     assert_eq!(it.address_of_record(), "sip:alice@example.com:5070");
     assert_eq!(it.as_request_uri(), "sip:%61lice:secret@EXAMPLE.com:5070;transport=tcp");
+}
+
+#[test]
+fn there_is_a_limit_of_parameters() {
+    assert!(Uri::parse(&format!("sip:a@b{}", ";x=1".repeat(32))).is_ok());
+    assert!(Uri::parse(&format!("sip:a@b{}", ";x=1".repeat(33))).is_err());
 }
