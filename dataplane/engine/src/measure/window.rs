@@ -1,0 +1,59 @@
+//! Which of the last sequence numbers came, as far back as a gap may reach.
+
+use tandem_contract::limits::MAX_DROPOUT;
+
+/// Words of the bitmap.
+const WORDS: usize = 49;
+/// Sequence numbers behind the highest that the bitmap tells about.
+pub(super) const REACH: u64 = (WORDS as u64 - 1) * 64;
+
+const _: () = assert!(REACH > MAX_DROPOUT as u64 + 1);
+
+/// A bitmap over extended sequence numbers. The words of the highest number and of those up to
+/// [`REACH`] below it are valid; bits above the highest number are clear.
+#[derive(Clone, Copy, Debug)]
+pub struct Window {
+    words: [u64; WORDS],
+}
+
+impl Default for Window {
+    fn default() -> Self {
+        Self { words: [0; WORDS] }
+    }
+}
+
+impl Window {
+    /// Everything up to and including `ext` counts as received.
+    pub(super) fn restart(&mut self, ext: u64) {
+        self.words.fill(u64::MAX);
+        // All ones up to and with the bit of `ext`; shifting twice because 64 is out of range.
+        *self.word_mut(ext) = !((u64::MAX << (ext % 64)) << 1);
+    }
+
+    #[inline]
+    pub(super) fn set(&mut self, ext: u64) {
+        *self.word_mut(ext) |= 1 << (ext % 64);
+    }
+
+    pub(super) fn clear(&mut self, ext: u64) {
+        *self.word_mut(ext) &= !(1 << (ext % 64));
+    }
+
+    pub(super) fn is_set(&self, ext: u64) -> bool {
+        self.word(ext / 64) >> (ext % 64) & 1 != 0
+    }
+
+    /// Begins a word: nothing of it came.
+    pub(super) fn begin_word(&mut self, word: u64) {
+        *self.word_mut(word * 64) = 0;
+    }
+
+    pub(super) fn word(&self, word: u64) -> u64 {
+        self.words[(word % WORDS as u64) as usize]
+    }
+
+    #[inline]
+    fn word_mut(&mut self, ext: u64) -> &mut u64 {
+        &mut self.words[(ext / 64 % WORDS as u64) as usize]
+    }
+}
