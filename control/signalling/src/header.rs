@@ -131,7 +131,7 @@ const fn slot_of(name: &[u8]) -> usize {
 }
 
 /// Open addressing; filled at compile time.
-const TABLE: [Header; SLOTS] = {
+static TABLE: [Header; SLOTS] = {
     let mut table = [Header::Other; SLOTS];
     let mut at = 0;
     while at < ALL.len() {
@@ -145,7 +145,7 @@ const TABLE: [Header; SLOTS] = {
     table
 };
 
-const COMPACT: [Header; 256] = {
+static COMPACT: [Header; 256] = {
     let mut table = [Header::Other; 256];
     let mut at = 0;
     while at < ALL.len() {

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use crate::error::Malformed;
 
-const TOKEN: [bool; 256] = {
+static TOKEN: [bool; 256] = {
     let mut table = [false; 256];
     let mut octet = 0;
     while octet < 128 {
@@ -19,7 +19,7 @@ const TOKEN: [bool; 256] = {
 
 /// Whether this octet may be in a token.
 #[inline]
-pub(crate) const fn is_token_octet(octet: u8) -> bool {
+pub(crate) fn is_token_octet(octet: u8) -> bool {
     TOKEN[octet as usize]
 }
 
@@ -179,13 +179,55 @@ fn separator_at(octets: &[u8], separator: u8) -> Option<usize> {
     None
 }
 
-/// A quoted string, or octets that need no quotes; hosts and URIs without brackets are among them.
-fn is_param_value(value: &[u8]) -> bool {
-    if value.first() == Some(&b'"') {
-        return quoted_len(value) == Some(value.len());
+/// Octets that a parameter value may have without quotes; more than the grammar has, because hosts
+/// and URIs are among the values.
+static PARAM_VALUE: [bool; 256] = {
+    let mut table = [true; 256];
+    let mut octet = 0;
+    while octet < 256 {
+        if octet <= 32 || octet == 127 || matches!(octet, 34 | 44 | 59 | 60 | 62) {
+            table[octet] = false;
+        }
+        octet += 1;
     }
-    let bad = |it: &u8| *it <= b' ' || matches!(it, b'"' | b'<' | b'>' | b',' | 127);
-    !value.is_empty() && !value.iter().any(bad)
+    table
+};
+
+/// Reads one `;name=value` after the other; stops at what is malformed.
+struct Scan<'a> {
+    rest: &'a [u8],
+}
+
+impl<'a> Scan<'a> {
+    #[inline]
+    fn step(&mut self) -> Option<(&'a [u8], Option<&'a [u8]>)> {
+        let (name, rest) = take_while(trim_start(self.rest.strip_prefix(b";")?), &TOKEN);
+        let mut rest = trim_start(rest);
+        let mut value = None;
+        if let Some(after) = rest.strip_prefix(b"=") {
+            let after = trim_start(after);
+            let (octets, after) = match after.first() {
+                Some(b'"') => after.split_at(quoted_len(after)?),
+                _ => take_while(after, &PARAM_VALUE),
+            };
+            if octets.is_empty() {
+                return None;
+            }
+            value = Some(octets);
+            rest = trim_start(after);
+        }
+        if name.is_empty() || !matches!(rest.first(), None | Some(b';')) {
+            return None;
+        }
+        self.rest = rest;
+        Some((name, value))
+    }
+}
+
+#[inline]
+fn take_while<'a>(octets: &'a [u8], table: &[bool; 256]) -> (&'a [u8], &'a [u8]) {
+    let len = octets.iter().take_while(|it| table[usize::from(**it)]).count();
+    octets.split_at(len)
 }
 
 /// The parameters of a header value: `;name=value;flag`, checked once and read lazily.
@@ -212,16 +254,11 @@ impl<'a> Params<'a> {
         if *first != b';' {
             return Err(Malformed::Params);
         }
-        let this = Self { raw };
-        for (name, value) in this.iter_bytes() {
-            if !is_token(name) {
-                return Err(Malformed::Params);
-            }
-            if !value.is_none_or(is_param_value) {
-                return Err(Malformed::Params);
-            }
+        let mut scan = Scan { rest: raw };
+        while !scan.rest.is_empty() {
+            scan.step().ok_or(Malformed::Params)?;
         }
-        Ok(this)
+        Ok(Self { raw })
     }
 
     /// The text as it was sent, with its leading semicolon.
@@ -232,12 +269,8 @@ impl<'a> Params<'a> {
 
     /// Names and raw values in order; `None` for a flag.
     pub fn iter_bytes(self) -> impl Iterator<Item = (&'a [u8], Option<&'a [u8]>)> + use<'a> {
-        let raw = self.raw.strip_prefix(b";");
-        let split = Split { rest: raw, separator: b';' };
-        split.map(|it| match memchr::memchr(b'=', it) {
-            Some(at) => (trim(&it[..at]), Some(trim(&it[at + 1..]))),
-            None => (it, None),
-        })
+        let mut scan = Scan { rest: self.raw };
+        core::iter::from_fn(move || scan.step())
     }
 
     /// The raw value of the first parameter of that name (names are case-insensitive): empty for a

@@ -81,7 +81,7 @@ pub(crate) fn split_host_port(text: &str) -> Result<(Host<'_>, Option<u16>), Mal
         let ip: Ipv6Addr = inside.parse().map_err(|_| Malformed::Uri)?;
         (Host::Ip(IpAddr::V6(ip)), rest)
     } else {
-        let end = text.find(':').unwrap_or(text.len());
+        let end = memchr::memchr(b':', text.as_bytes()).unwrap_or(text.len());
         let (name, rest) = text.split_at(end);
         (host_name(name.trim_end_matches([' ', '\t']))?, rest)
     };
@@ -169,13 +169,13 @@ impl<'a> Uri<'a> {
 
     fn parse_sip(raw: &'a str, scheme: Scheme, rest: &'a str) -> Result<Self, Malformed> {
         // An at sign is in no other part, so the first one ends the user, whatever that holds.
-        let (userinfo, rest) = match rest.split_once('@') {
+        let (userinfo, rest) = match split_at_octet(rest, b'@') {
             Some((userinfo, rest)) => (Some(userinfo), rest),
             None => (None, rest),
         };
         let (user, password) = match userinfo {
             None => (None, None),
-            Some(it) => match it.split_once(':') {
+            Some(it) => match split_at_octet(it, b':') {
                 Some((user, password)) => (Some(user), Some(password)),
                 None => (Some(it), None),
             },
@@ -186,18 +186,15 @@ impl<'a> Uri<'a> {
         if password.is_some_and(|it| !is_escaped_text(it, part::PASSWORD)) {
             return Err(Malformed::Uri);
         }
-        let (rest, headers) = match rest.split_once('?') {
-            Some((rest, headers)) => (rest, headers),
-            None => (rest, ""),
-        };
-        let params_at = rest.find(';').unwrap_or(rest.len());
+        let (rest, headers) = split_at_octet(rest, b'?').unwrap_or((rest, ""));
+        let params_at = memchr::memchr(b';', rest.as_bytes()).unwrap_or(rest.len());
         let (host_port, params) = rest.split_at(params_at);
         if host_port.bytes().any(text::is_space) {
             return Err(Malformed::Uri);
         }
         let (host, port) = split_host_port(host_port)?;
         check_params(params)?;
-        check_pairs(headers, '&', part::HEADER, false)?;
+        check_pairs(headers, b'&', part::HEADER, false)?;
         Ok(Self { raw, scheme, user, password, host, port, params, headers })
     }
 
@@ -429,23 +426,40 @@ fn pairs(text: &str, separator: char) -> impl Iterator<Item = (&str, Option<&str
 fn check_params(text: &str) -> Result<(), Malformed> {
     match text.strip_prefix(';') {
         Some("") => Err(Malformed::Uri),
-        Some(pairs) => check_pairs(pairs, ';', part::PARAM, true),
+        Some(pairs) => check_pairs(pairs, b';', part::PARAM, true),
         None => Ok(()),
     }
 }
 
-fn check_pairs(text: &str, separator: char, part: u8, flags: bool) -> Result<(), Malformed> {
-    for (place, (name, value)) in pairs(text, separator).enumerate() {
-        let good_value = match value {
-            Some(value) => is_escaped_text(value, part),
-            None => flags,
-        };
-        if place >= MAX_URI_PAIRS || name.is_empty() || !is_escaped_text(name, part) || !good_value
-        {
+fn check_pairs(text: &str, separator: u8, part: u8, flags: bool) -> Result<(), Malformed> {
+    let octets = text.as_bytes();
+    let mut at = 0;
+    for _ in 0..MAX_URI_PAIRS {
+        if octets.is_empty() {
+            return Ok(());
+        }
+        let name_end = escaped_end(octets, at, part);
+        let mut end = name_end;
+        if octets.get(name_end) == Some(&b'=') {
+            end = escaped_end(octets, name_end + 1, part);
+        } else if !flags {
             return Err(Malformed::Uri);
         }
+        if name_end == at {
+            return Err(Malformed::Uri);
+        }
+        match octets.get(end) {
+            None => return Ok(()),
+            Some(it) if *it == separator => at = end + 1,
+            Some(_) => return Err(Malformed::Uri),
+        }
     }
-    Ok(())
+    Err(Malformed::Uri)
+}
+
+fn split_at_octet(text: &str, octet: u8) -> Option<(&str, &str)> {
+    let at = memchr::memchr(octet, text.as_bytes())?;
+    Some((&text[..at], &text[at + 1..]))
 }
 
 /// Sets of characters that may stand unescaped in a part of a URI (RFC 3261 §25.1), as bits.
@@ -465,7 +479,7 @@ mod part {
         }
     }
 
-    pub(super) const OF: [u8; 256] = {
+    pub(super) static OF: [u8; 256] = {
         let mut table = [0; 256];
         add(&mut table, b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789", ALL);
         add(&mut table, b"-.", ALL);
@@ -484,20 +498,24 @@ mod part {
 
 /// Whether `text` is characters of this part, and escapes.
 fn is_escaped_text(text: &str, part: u8) -> bool {
-    let octets = text.as_bytes();
-    let mut at = 0;
+    escaped_end(text.as_bytes(), 0, part) == text.len()
+}
+
+/// The first octet from `at` on that is neither of this part nor of an escape.
+#[inline]
+fn escaped_end(octets: &[u8], mut at: usize, part: u8) -> usize {
     while let Some(octet) = octets.get(at) {
         if part::OF[usize::from(*octet)] & part != 0 {
             at += 1;
         } else {
             let hex = |offset| octets.get(at + offset).is_some_and(u8::is_ascii_hexdigit);
             if *octet != b'%' || !hex(1) || !hex(2) {
-                return false;
+                return at;
             }
             at += 3;
         }
     }
-    true
+    at
 }
 
 struct Unescaped<'a>(&'a [u8]);

@@ -237,7 +237,7 @@ fn invite_of_1000_octets() -> Vec<u8> {
 #[test]
 #[ignore = "a measurement: run it in release mode and alone"]
 fn time_to_parse_an_invite() {
-    #[expect(clippy::disallowed_types, clippy::disallowed_methods, reason = "a measurement")]
+    #[allow(clippy::disallowed_methods, reason = "a measurement")]
     fn best_ns(mut run: impl FnMut()) -> f64 {
         let one = |run: &mut dyn FnMut()| {
             let start = std::time::Instant::now();
