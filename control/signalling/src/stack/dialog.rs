@@ -59,8 +59,9 @@ pub struct Dialog {
     pub(super) invite_in: Option<ServerTx>,
     /// CSeq number of a 2xx that the transaction user has yet to acknowledge.
     pub(super) ack_due: Option<u32>,
-    /// The last ACK, sent again for each repeated 2xx (§13.2.2.4).
-    pub(super) ack: Option<SentAck>,
+    /// The ACKs of 2xx that may still be repeated, and the last one; each is sent again for its own
+    /// 2xx (§13.2.2.4), also when a later INVITE is over before an earlier 2xx stops coming.
+    pub(super) acks: Vec<SentAck>,
     /// Our 2xx that waits for its ACK (§13.3.1.4).
     pub(super) accept: Option<Accept>,
     pub(super) timers: TimerSet,
@@ -126,7 +127,7 @@ impl Dialog {
             invite_out: None,
             invite_in: None,
             ack_due: None,
-            ack: None,
+            acks: Vec::new(),
             accept: None,
             timers: TimerSet::default(),
             bye_waiting: None,

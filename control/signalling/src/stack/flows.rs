@@ -75,7 +75,6 @@ impl FlowIndex {
         found
     }
 
-    #[cfg(test)]
     pub(super) fn is_empty(&self) -> bool {
         self.first.is_empty()
     }

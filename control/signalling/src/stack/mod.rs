@@ -339,6 +339,21 @@ impl Stack {
         }
     }
 
+    /// Whether nothing is alive: no transaction, no dialog, no timer.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        self.clients.len() == 0
+            && self.servers.len() == 0
+            && self.dialogs.len() == 0
+            && self.timers.len() == 0
+            && self.server_index.is_empty()
+            && self.merge_index.is_empty()
+            && self.loop_index.is_empty()
+            && self.dialog_index.is_empty()
+            && self.client_flows.is_empty()
+            && self.server_flows.is_empty()
+    }
+
     fn emit(&mut self, event: Event) {
         self.output.push_back(Output::Event(event));
     }

@@ -175,6 +175,7 @@ impl Stack {
                 Some(&key) => {
                     self.counters.retransmissions_in += 1;
                     self.server_input(now, key, Input::Again);
+                    self.repeat_accept_after_end(key);
                 }
                 None => self.new_request(now, flow, &identity, request),
             },
@@ -404,6 +405,16 @@ impl Stack {
         }
         self.server_input(now, key, Input::Send(reply.status()));
         Some(bytes)
+    }
+
+    /// An INVITE comes again that was accepted in a dialog which has ended since: its 2xx is no
+    /// longer repeated by itself, but the peer's transaction still waits for it.
+    fn repeat_accept_after_end(&mut self, key: Key) {
+        let Some(server) = self.servers.get(key) else { return };
+        let accepted = server.method == Method::Invite && server.status / 100 == 2;
+        if accepted && server.dialog.is_some_and(|dialog| self.live_dialog(dialog).is_none()) {
+            self.transmit_response(key, true);
+        }
     }
 
     /// One event of a server transaction.

@@ -147,7 +147,8 @@ impl Stack {
             self.forget_invite(id, key);
         }
         self.emit_response(key, Some(id), response, flow);
-        if status == 481 {
+        let is_up = |dialog: &Dialog| dialog.state == DialogState::Confirmed;
+        if status == 481 && self.dialogs.get(id).is_some_and(is_up) {
             self.end_dialog(now, id, DialogEnd::Unknown);
         }
     }
@@ -224,6 +225,9 @@ impl Stack {
         for id in client.forks.iter().copied().chain(client.dialog) {
             let Some(dialog) = self.dialogs.get_mut(id) else { continue };
             dialog.uses = dialog.uses.saturating_sub(1);
+            if dialog.acks.len() > 1 {
+                dialog.acks.retain(|ack| ack.cseq != client.cseq);
+            }
             self.remove_ended(id);
         }
     }
@@ -235,7 +239,7 @@ impl Stack {
         if dialog.ack_due == Some(cseq) {
             return true;
         }
-        let Some(ack) = dialog.ack.as_ref().filter(|ack| ack.cseq == cseq) else { return false };
+        let Some(ack) = dialog.acks.iter().find(|ack| ack.cseq == cseq) else { return false };
         let output = Output::Transmit { flow: ack.flow, bytes: Arc::clone(&ack.bytes) };
         self.counters.retransmissions_out += 1;
         self.output.push_back(output);
@@ -269,7 +273,7 @@ impl Stack {
         self.output.push_back(Output::Transmit { flow, bytes: Arc::clone(&bytes) });
         self.counters.requests_out.add(Method::Ack);
         if let Some(dialog) = self.dialogs.get_mut(id) {
-            dialog.ack = Some(SentAck { cseq, flow, bytes });
+            dialog.acks.push(SentAck { cseq, flow, bytes });
             dialog.ack_due = None;
             dialog.invite_out = None;
         }
