@@ -154,7 +154,9 @@ pub enum JournalError {
         source: io::Error,
     },
     /// Its threads.
-    #[error("cannot start a thread for the journal: {source}. Raise the limit of processes (ulimit -u)")]
+    #[error(
+        "cannot start a thread for the journal: {source}. Raise the limit of processes (ulimit -u)"
+    )]
     Thread {
         /// The system's answer.
         source: io::Error,
@@ -229,8 +231,8 @@ impl Journal {
             wake: Condvar::new(),
             counters: JournalCounters::default(),
         });
-        let threads = start(&inner, folder, mover)
-            .map_err(|source| JournalError::Thread { source })?;
+        let threads =
+            start(&inner, folder, mover).map_err(|source| JournalError::Thread { source })?;
         let journal = Self { inner, threads: Arc::new(Mutex::new(threads)) };
         let recovered =
             Recovered { alive, registrations, replayed, damaged_octets: old.damaged_octets };

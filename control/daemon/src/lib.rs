@@ -6,13 +6,17 @@
 
 pub mod api;
 pub mod call;
+pub mod check;
+pub mod cli;
 pub mod config;
 pub mod core;
 pub mod journal;
 pub mod link;
+pub mod logging;
 pub mod media;
 pub mod net;
 pub mod record;
 pub mod registrar;
 pub mod snapshot;
 pub mod store;
+pub mod top;

@@ -97,7 +97,7 @@ fn lagged(lost: Option<u64>) -> Event {
 
 impl Events {
     /// What an arrived event means for this reader.
-    fn take(&mut self, event: &NumberedEvent) -> Option<Event> {
+    fn take(&self, event: &NumberedEvent) -> Option<Event> {
         let kind = event.event.kind();
         if self.types.as_ref().is_some_and(|types| !types.iter().any(|wanted| wanted == kind)) {
             return None;

@@ -126,7 +126,8 @@ fn media(config: &Config, findings: &mut Vec<Finding>) {
             format!("the range has {pairs} port pairs; 4 calls need 8: widen it"),
         ));
     }
-    within(findings, "media.workers", media.workers, 0, limits::MAX_WORKERS as u32);
+    let workers = u32::try_from(limits::MAX_WORKERS).unwrap_or(u32::MAX);
+    within(findings, "media.workers", media.workers, 0, workers);
     within(findings, "media.endpoints_ahead", media.endpoints_ahead, 1, 65_536);
     within(findings, "media.max_terminations", media.max_terminations, 2, limits::MAX_TERMINATIONS);
     within(findings, "media.quarantine_ms", media.quarantine_ms, 0, 3_600_000);

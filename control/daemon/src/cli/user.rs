@@ -1,0 +1,351 @@
+//! `tandem user`: works on the store, with and without a running daemon, which notices by itself.
+
+use super::runfile::RunFile;
+use super::{CliError, CliResult, DataArgs, listing, say, say_json, table};
+use crate::config::Config;
+use crate::store::Store;
+use crate::store::import::{self, Import};
+use crate::store::sqlite::SqliteStore;
+use crate::store::users::{User, generate_password};
+use clap::{Args, Subcommand};
+use serde_json::json;
+use std::io::{self, BufRead, Write};
+use std::path::PathBuf;
+
+const IMPORT_HELP: &str = "\
+The CSV file has a header: username, one of password, ha1 and ha1_sha256, and if wanted realm or
+domain. A dump of Kamailio's subscriber table (id,username,domain,password,ha1,ha1b) fits as it is.
+
+Examples:
+  tandem user import users.csv
+  tandem user import --kamailio-sqlite /etc/kamailio/kamailio.sqlite --strict";
+
+const ADD_HELP: &str = "\
+Examples:
+  tandem user add alice                     makes a password and prints it once
+  tandem user add alice --password s3cret
+  echo s3cret | tandem user add alice --password-stdin";
+
+/// `tandem user …`.
+#[derive(Debug, Subcommand)]
+pub(super) enum UserCommand {
+    /// Add a user, or give one a new password.
+    #[command(after_help = ADD_HELP)]
+    Add(AddArgs),
+    /// List all users.
+    List(ListArgs),
+    /// Remove a user.
+    Remove(RemoveArgs),
+    /// Import users out of a CSV file or Kamailio's subscriber table.
+    #[command(after_help = IMPORT_HELP)]
+    Import(ImportArgs),
+}
+
+/// Which store and realm.
+#[derive(Debug, Args)]
+pub(super) struct StoreArgs {
+    #[command(flatten)]
+    folder: DataArgs,
+    /// Configuration file, for store.file and sip.realm.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct AddArgs {
+    /// Name, as in sip:NAME@….
+    username: String,
+    /// Password; visible to other users of this machine while the command runs.
+    #[arg(long, conflicts_with = "password_stdin")]
+    password: Option<String>,
+    /// Read the password from the first line of standard input.
+    #[arg(long)]
+    password_stdin: bool,
+    /// Realm, if not the configured one.
+    #[arg(long)]
+    realm: Option<String>,
+    #[command(flatten)]
+    store: StoreArgs,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ListArgs {
+    #[command(flatten)]
+    store: StoreArgs,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct RemoveArgs {
+    /// Name.
+    username: String,
+    /// Realm, if not the configured one.
+    #[arg(long)]
+    realm: Option<String>,
+    #[command(flatten)]
+    store: StoreArgs,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ImportArgs {
+    /// CSV file.
+    #[arg(required_unless_present = "kamailio_sqlite")]
+    file: Option<PathBuf>,
+    /// Read the subscriber table of this SQLite file of Kamailio instead.
+    #[arg(long, value_name = "FILE", conflicts_with = "file")]
+    kamailio_sqlite: Option<PathBuf>,
+    /// Import nothing if a line is bad.
+    #[arg(long)]
+    strict: bool,
+    /// Realm of lines without one, if not the configured one.
+    #[arg(long)]
+    realm: Option<String>,
+    #[command(flatten)]
+    store: StoreArgs,
+}
+
+/// The store and the realm in effect.
+struct Opened {
+    store: SqliteStore,
+    realm: String,
+}
+
+impl StoreArgs {
+    /// The realm in effect: of the configuration, else of the daemon that ran here last, else the
+    /// default.
+    fn open(&self) -> CliResult<Opened> {
+        let data = &self.folder.data;
+        let (path, realm) = match &self.config {
+            Some(file) => {
+                let config = Config::load(file).map_err(CliError::usage)?;
+                (data.join(&config.store.file), config.sip.realm)
+            }
+            None => {
+                let realm = RunFile::read(data).map(|run| run.realm);
+                let realm = realm.unwrap_or_else(|| Config::default().sip.realm);
+                (listing::store_path(data), realm)
+            }
+        };
+        let store = SqliteStore::open(&path).map_err(CliError::failed)?;
+        Ok(Opened { store, realm })
+    }
+}
+
+pub(super) fn run(command: UserCommand) -> CliResult {
+    match command {
+        UserCommand::Add(args) => add(args),
+        UserCommand::List(args) => list(&args),
+        UserCommand::Remove(args) => remove(&args),
+        UserCommand::Import(args) => import_users(&args),
+    }
+}
+
+fn read_password(input: &mut impl BufRead) -> CliResult<String> {
+    let mut line = String::new();
+    input
+        .read_line(&mut line)
+        .map_err(|error| CliError::failed(format!("cannot read the password: {error}")))?;
+    Ok(line.trim_end_matches(['\r', '\n']).to_owned())
+}
+
+fn add(args: AddArgs) -> CliResult {
+    let given = match (args.password, args.password_stdin) {
+        (Some(password), _) => Some(password),
+        (None, true) => Some(read_password(&mut io::stdin().lock())?),
+        (None, false) => None,
+    };
+    if given.as_ref().is_some_and(String::is_empty) {
+        return Err(CliError::usage("the password is empty: give one, or leave it out to get one"));
+    }
+    let opened = args.store.open()?;
+    let realm = args.realm.unwrap_or(opened.realm);
+    import::check_name("user name", &args.username).map_err(CliError::usage)?;
+    import::check_name("realm", &realm).map_err(CliError::usage)?;
+    let generated = match &given {
+        Some(_) => None,
+        None => Some(generate_password().map_err(|error| {
+            CliError::failed(format!("no random numbers for a password: {error}; give --password"))
+        })?),
+    };
+    let password = given.as_ref().or(generated.as_ref()).map_or("", String::as_str);
+    let user = User::with_password(&args.username, &realm, password);
+    let created = opened.store.put_users(vec![user]).map_err(CliError::failed)?;
+    let created = created.first().copied().unwrap_or_default();
+    if args.store.json {
+        return say_json(&json!({
+            "username": args.username,
+            "realm": realm,
+            "created": created,
+            "password": generated,
+        }));
+    }
+    let what = if created { "added" } else { "gave a new password to" };
+    say(format!("{what} {} in realm {realm}", args.username))?;
+    match generated {
+        Some(password) => say(format!("password (shown only now): {password}")),
+        None => Ok(()),
+    }
+}
+
+fn list(args: &ListArgs) -> CliResult {
+    let users = args.store.open()?.store.users().map_err(CliError::failed)?;
+    if args.store.json {
+        let users: Vec<_> = users
+            .iter()
+            .map(|user| {
+                json!({
+                    "username": user.username,
+                    "realm": user.realm,
+                    "md5": user.ha1_md5.is_some(),
+                    "sha256": user.ha1_sha256.is_some(),
+                })
+            })
+            .collect();
+        return say_json(&json!({ "users": users }));
+    }
+    let mut listing = table::new(&["user", "realm", "digests"]);
+    for user in &users {
+        let digests = match (&user.ha1_md5, &user.ha1_sha256) {
+            (Some(_), Some(_)) => "MD5, SHA-256",
+            (Some(_), None) => "MD5",
+            (None, Some(_)) => "SHA-256",
+            (None, None) => "none",
+        };
+        listing.add_row([&user.username, &user.realm, digests]);
+    }
+    say(table::text(&listing))?;
+    say(format!("{} users", users.len()))
+}
+
+fn remove(args: &RemoveArgs) -> CliResult {
+    let opened = args.store.open()?;
+    let realm = args.realm.as_ref().unwrap_or(&opened.realm);
+    let removed = opened.store.remove_user(&args.username, realm).map_err(CliError::failed)?;
+    if !removed {
+        return Err(CliError::failed(format!(
+            "there is no user {} in realm {realm}: `tandem user list` shows all; name another realm with --realm",
+            args.username
+        )));
+    }
+    if args.store.json {
+        return say_json(&json!({ "username": args.username, "realm": realm, "removed": true }));
+    }
+    say(format!("removed {} from realm {realm}", args.username))
+}
+
+fn import_users(args: &ImportArgs) -> CliResult {
+    let opened = args.store.open()?;
+    let realm = args.realm.as_deref().unwrap_or(&opened.realm);
+    let import = match (&args.kamailio_sqlite, &args.file) {
+        (Some(path), _) => import::kamailio_sqlite(path, realm),
+        (None, Some(path)) => import::csv_file(path, realm),
+        (None, None) => return Err(CliError::usage("name a file")),
+    };
+    let Import { users, bad } = import.map_err(CliError::usage)?;
+    for bad in &bad {
+        writeln!(io::stderr().lock(), "line {}: {}", bad.line, bad.message)?;
+    }
+    if args.strict && !bad.is_empty() {
+        return Err(CliError::failed(format!(
+            "{} bad lines, nothing was imported: mend them, or leave --strict out",
+            bad.len()
+        )));
+    }
+    let elsewhere = users.iter().find(|user| user.realm != opened.realm).map(|user| &user.realm);
+    if let Some(elsewhere) = elsewhere {
+        let realm = &opened.realm;
+        writeln!(
+            io::stderr().lock(),
+            "some users are of realm {elsewhere}, and the realm in effect is {realm}: they can register once sip.realm is theirs"
+        )?;
+    }
+    let outcome = opened.store.put_users(users).map_err(CliError::failed)?;
+    let added = outcome.iter().filter(|new| **new).count();
+    let changed = outcome.len() - added;
+    if args.store.json {
+        let bad: Vec<_> =
+            bad.iter().map(|bad| json!({ "line": bad.line, "message": bad.message })).collect();
+        return say_json(&json!({ "added": added, "changed": changed, "bad": bad }));
+    }
+    say(format!("{added} users added, {changed} changed, {} lines left out", bad.len()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::Path;
+
+    fn store_args(data: &Path) -> StoreArgs {
+        StoreArgs { folder: DataArgs { data: data.to_owned() }, config: None, json: true }
+    }
+
+    fn add_args(data: &Path, name: &str, password: Option<&str>) -> AddArgs {
+        AddArgs {
+            username: name.into(),
+            password: password.map(str::to_owned),
+            password_stdin: false,
+            realm: None,
+            store: store_args(data),
+        }
+    }
+
+    #[test]
+    fn users_come_and_go() {
+        let folder = tempfile::tempdir().unwrap();
+        let data = folder.path().join("data");
+        add(add_args(&data, "alice", Some("secret"))).unwrap();
+        add(add_args(&data, "bob", None)).unwrap();
+        let store = SqliteStore::open(&data.join("tandem.db")).unwrap();
+        let users = store.users().unwrap();
+        assert_eq!(users[0], User::with_password("alice", "tandem", "secret"));
+        assert_eq!(users[1].username, "bob");
+        let gone = RemoveArgs { username: "alice".into(), realm: None, store: store_args(&data) };
+        remove(&gone).unwrap();
+        let error = remove(&gone).unwrap_err().to_string();
+        assert!(error.contains("user list"), "{error}");
+        assert!(add(add_args(&data, "a b", Some("x"))).is_err());
+        assert!(add(add_args(&data, "c", Some(""))).is_err());
+        list(&ListArgs { store: store_args(&data) }).unwrap();
+    }
+
+    #[test]
+    fn strict_import_is_all_or_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let data = folder.path().join("data");
+        let file = folder.path().join("users.csv");
+        std::fs::write(&file, "username,password\nalice,x\n,y\n").unwrap();
+        let args = |strict| ImportArgs {
+            file: Some(file.clone()),
+            kamailio_sqlite: None,
+            strict,
+            realm: Some("example.org".into()),
+            store: store_args(&data),
+        };
+        assert!(import_users(&args(true)).is_err());
+        let store = SqliteStore::open(&data.join("tandem.db")).unwrap();
+        assert_eq!(store.users().unwrap(), []);
+        import_users(&args(false)).unwrap();
+        assert_eq!(store.users().unwrap(), [User::with_password("alice", "example.org", "x")]);
+    }
+
+    #[test]
+    fn the_configuration_names_store_and_realm() {
+        let folder = tempfile::tempdir().unwrap();
+        let config = folder.path().join("t.toml");
+        std::fs::write(&config, "[sip]\nrealm = \"example.org\"\n[store]\nfile = \"x.db\"\n")
+            .unwrap();
+        let mut args = add_args(folder.path(), "alice", Some("pw"));
+        args.store.config = Some(config);
+        add(args).unwrap();
+        let store = SqliteStore::open(&folder.path().join("x.db")).unwrap();
+        assert_eq!(store.users().unwrap(), [User::with_password("alice", "example.org", "pw")]);
+    }
+
+    #[test]
+    fn passwords_are_read_up_to_the_end_of_the_line() {
+        assert_eq!(read_password(&mut &b"pass word\r\nrest"[..]).unwrap(), "pass word");
+        assert_eq!(read_password(&mut &b""[..]).unwrap(), "");
+    }
+}

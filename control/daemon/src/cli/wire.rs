@@ -1,0 +1,159 @@
+//! From the configuration to engine, media plane and signalling thread.
+
+use super::run::engine_program;
+use super::{CliError, CliResult};
+use crate::check::system::workers;
+use crate::config::Config;
+use crate::config::types::{Advertised, PortKind};
+use crate::core::{self, CoreHandle, Start, StartError};
+use crate::journal::{Journal, Recovered};
+use crate::link::local::LocalEngine;
+use crate::link::process::EngineConfig;
+use crate::media::{MediaConfig, MediaPlane};
+use crate::snapshot::{Query, Shared};
+use crate::store::users::UserList;
+use std::collections::BTreeSet;
+use std::ffi::OsString;
+use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
+use std::sync::Arc;
+use tokio::sync::mpsc;
+
+/// What is needed to start.
+pub(super) struct Parts<'a> {
+    pub(super) config: &'a Config,
+    pub(super) data: &'a Path,
+    pub(super) journal: Journal,
+    pub(super) recovered: Recovered,
+    pub(super) users: UserList,
+    pub(super) shared: Arc<Shared>,
+    pub(super) queries: mpsc::Receiver<Query>,
+}
+
+/// Starts the signalling thread; it brings the engine up by itself.
+pub(super) fn start(parts: Parts<'_>) -> CliResult<CoreHandle> {
+    let link =
+        LocalEngine::new(engine_config(parts.config, parts.data)).map_err(CliError::failed)?;
+    let media = MediaPlane::new(media_config(parts.config), Box::new(link));
+    core::start(Start {
+        config: parts.config.clone(),
+        journal: parts.journal,
+        recovered: parts.recovered,
+        users: parts.users,
+        media,
+        shared: parts.shared,
+        queries: parts.queries,
+    })
+    .map_err(|error| match error {
+        StartError::Net(error) => CliError::failed(format!("{error} (key sip.listen)")),
+        other => CliError::failed(other),
+    })
+}
+
+/// Addresses that media ports are bound to: as configured, else those of SIP, one per family.
+pub(super) fn media_addresses(config: &Config) -> Vec<IpAddr> {
+    if !config.media.addresses.is_empty() {
+        return config.media.addresses.clone();
+    }
+    let listen = config.sip.listen.iter().map(SocketAddr::ip);
+    let first = |v4: bool| listen.clone().find(|ip| ip.is_ipv4() == v4);
+    [first(true), first(false)].into_iter().flatten().collect()
+}
+
+fn engine_config(config: &Config, data: &Path) -> EngineConfig {
+    let media = &config.media;
+    let socket = if config.engine.socket.is_empty() {
+        data.join("engine.sock")
+    } else {
+        config.engine.socket.clone().into()
+    };
+    let port = match media.port {
+        PortKind::Auto => "auto",
+        PortKind::IoUring => "uring",
+        PortKind::Mmsg => "mmsg",
+    };
+    let mut arguments: Vec<OsString> = Vec::new();
+    for (name, value) in [
+        ("--terminations", media.max_terminations.to_string()),
+        ("--quarantine", media.quarantine_ms.to_string()),
+        ("--port", port.to_owned()),
+        ("--linger", config.engine.linger_s.to_string()),
+    ] {
+        arguments.push(name.into());
+        arguments.push(value.into());
+    }
+    EngineConfig {
+        program: Some(engine_program(config)),
+        socket,
+        log: Some(data.join("engine.log")),
+        workers: u16::try_from(workers(config)).unwrap_or(1),
+        addresses: media_addresses(config),
+        ports: (media.port_min, media.port_max),
+        endpoints_ahead: media.endpoints_ahead,
+        arguments,
+    }
+}
+
+fn media_config(config: &Config) -> MediaConfig {
+    let media = &config.media;
+    // The addresses phones reach us at are those of SIP unless media has its own.
+    let listed =
+        if media.advertised.is_empty() { &config.sip.advertised } else { &media.advertised };
+    let mut bound: BTreeSet<IpAddr> = media_addresses(config).into_iter().collect();
+    bound.extend(config.sip.listen.iter().map(SocketAddr::ip));
+    bound.extend(listed.iter().filter_map(|entry| entry.bound));
+    let advertised =
+        bound.into_iter().filter_map(|ip| Some((ip, Advertised::of(listed, ip)?))).collect();
+    MediaConfig {
+        advertised,
+        dscp: media.dscp,
+        media_timeout_ms: media.timeout_ms,
+        relearn_silence_ms: media.relearn_silence_ms,
+        lease_ms: media.lease_ms,
+        strict_source: media.strict_source,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(text: &str) -> Config {
+        Config::parse(text).unwrap()
+    }
+
+    fn ip(text: &str) -> IpAddr {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn media_uses_the_addresses_of_sip_unless_it_has_its_own() {
+        let both = config(
+            "[sip]\nlisten = [\"10.0.0.1:5060\", \"10.0.0.2:5060\", \"[2001:db8::1]:5060\"]",
+        );
+        assert_eq!(media_addresses(&both), [ip("10.0.0.1"), ip("2001:db8::1")]);
+        let own = config("[media]\naddresses = [\"10.0.0.9\"]");
+        assert_eq!(media_addresses(&own), [ip("10.0.0.9")]);
+    }
+
+    #[test]
+    fn one_announced_address_holds_for_all_bound_ones() {
+        let nat = config(
+            "[sip]\nlisten = [\"10.0.0.1:5060\"]\nadvertised = [\"203.0.113.1\"]\n[media]\naddresses = [\"10.0.0.2\"]",
+        );
+        let expected = [(ip("10.0.0.1"), ip("203.0.113.1")), (ip("10.0.0.2"), ip("203.0.113.1"))];
+        assert_eq!(media_config(&nat).advertised, expected);
+        let apart = config(
+            "[sip]\nadvertised = [\"203.0.113.1\"]\n[media]\nadvertised = [\"127.0.0.1=203.0.113.2\"]",
+        );
+        assert_eq!(media_config(&apart).advertised, [(ip("127.0.0.1"), ip("203.0.113.2"))]);
+    }
+
+    #[test]
+    fn the_engine_lives_in_the_data_folder() {
+        let engine = engine_config(&config("[engine]\nlinger_s = 7"), Path::new("d"));
+        assert_eq!(engine.socket, Path::new("d/engine.sock"));
+        let at = engine.arguments.iter().position(|word| word == "--linger").unwrap();
+        assert_eq!(engine.arguments[at + 1], "7");
+    }
+}

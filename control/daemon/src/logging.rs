@@ -1,0 +1,140 @@
+//! The log, on standard error, and how parties appear in it.
+
+use crate::config::settings::Log;
+use crate::config::types::LogFormat;
+use std::fmt;
+use std::io::IsTerminal;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicBool, Ordering};
+use tracing_subscriber::EnvFilter;
+
+/// Environment variable that comes before `log.level`.
+pub const LEVEL_VARIABLE: &str = "TANDEM_LOG";
+
+static SHOW_PARTIES: AtomicBool = AtomicBool::new(false);
+
+/// Starts the log; a second call changes only how parties appear.
+///
+/// # Errors
+/// A sentence if `TANDEM_LOG` cannot be read.
+pub fn start(settings: &Log) -> Result<(), String> {
+    SHOW_PARTIES.store(settings.show_parties, Ordering::Relaxed);
+    let level = std::env::var(LEVEL_VARIABLE).ok().filter(|level| !level.is_empty());
+    let filter =
+        EnvFilter::try_new(level.as_deref().unwrap_or(&settings.level)).map_err(|error| {
+            format!("{LEVEL_VARIABLE}: {error}: use \"info\" or \"info,tandem=debug\"")
+        })?;
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_target(false);
+    // Fails only if the log runs already.
+    let _ = match settings.format {
+        LogFormat::Text => log.with_ansi(std::io::stderr().is_terminal()).try_init(),
+        LogFormat::Json => log.json().try_init(),
+    };
+    Ok(())
+}
+
+/// Shows a phone number, an address of record or a network address in the log: the telling part
+/// is hidden unless `log.show_parties` is set.
+///
+/// A URI keeps its scheme, the last two characters of its user part, and its host; an IP address
+/// keeps its first half.
+#[derive(Clone, Copy)]
+pub struct Redacted<T>(pub T);
+
+impl<T: fmt::Display> fmt::Debug for Redacted<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl<T: fmt::Display> fmt::Display for Redacted<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if SHOW_PARTIES.load(Ordering::Relaxed) {
+            return self.0.fmt(f);
+        }
+        f.write_str(&hide(&self.0.to_string()))
+    }
+}
+
+fn hide(text: &str) -> String {
+    if let Ok(address) = text.parse::<SocketAddr>() {
+        return hide_ip(address.ip());
+    }
+    if let Ok(ip) = text.parse::<IpAddr>() {
+        return hide_ip(ip);
+    }
+    let (scheme, rest) = match text.split_once(':') {
+        Some((scheme @ ("sip" | "sips" | "tel"), rest)) => (Some(scheme), rest),
+        _ => (None, text),
+    };
+    let (user, host) = match rest.rsplit_once('@') {
+        Some((user, host)) => (user, Some(host)),
+        None => (rest, None),
+    };
+    let tail = if user.chars().count() > 4 {
+        user.char_indices().rev().nth(1).map_or("", |(index, _)| &user[index..])
+    } else {
+        ""
+    };
+    let mut hidden = String::new();
+    if let Some(scheme) = scheme {
+        hidden.push_str(scheme);
+        hidden.push(':');
+    }
+    hidden.push('…');
+    hidden.push_str(tail);
+    if let Some(host) = host {
+        hidden.push('@');
+        // Parameters may name the party again.
+        let host = host.split([';', '?', '>']).next().unwrap_or_default();
+        let ip = host.parse::<SocketAddr>().map(|address| address.ip());
+        match ip.or_else(|_| host.trim_matches(['[', ']']).parse::<IpAddr>()) {
+            Ok(ip) => hidden.push_str(&hide_ip(ip)),
+            Err(_) => hidden.push_str(host),
+        }
+    }
+    hidden
+}
+
+fn hide_ip(ip: IpAddr) -> String {
+    match ip {
+        IpAddr::V4(ip) if ip.is_loopback() => ip.to_string(),
+        IpAddr::V4(ip) => format!("{}.{}.x.x", ip.octets()[0], ip.octets()[1]),
+        IpAddr::V6(ip) if ip.is_loopback() => ip.to_string(),
+        IpAddr::V6(ip) => format!("{:x}:{:x}:x", ip.segments()[0], ip.segments()[1]),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_telling_part_is_hidden() {
+        for (shown, hidden) in [
+            ("sip:alice@tandem", "sip:…ce@tandem"),
+            ("sip:+4930123456@example.org;user=phone", "sip:…56@example.org"),
+            ("tel:112", "tel:…"),
+            ("bob", "…"),
+            ("sip:alice@192.0.2.7:5060", "sip:…ce@192.0.x.x"),
+            ("sip:alice@[2001:db8::1]", "sip:…ce@2001:db8:x"),
+            ("192.0.2.1:5060", "192.0.x.x"),
+            ("[2001:db8::7]:5060", "2001:db8:x"),
+            ("127.0.0.1:5060", "127.0.0.1"),
+            ("sip:äöüßé@tandem", "sip:…ßé@tandem"),
+            ("", "…"),
+        ] {
+            assert_eq!(hide(shown), hidden, "{shown}");
+        }
+    }
+
+    #[test]
+    fn wrappers_take_any_text() {
+        let address: SocketAddr = "192.0.2.1:5060".parse().unwrap();
+        assert_eq!(Redacted(address).to_string(), "192.0.x.x");
+        assert_eq!(format!("{:?}", Redacted("sip:alice@tandem")), "sip:…ce@tandem");
+    }
+}

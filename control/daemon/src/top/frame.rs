@@ -1,0 +1,306 @@
+//! One look at the daemon, and the rates between two looks.
+
+use crate::cli::{CliResult, Daemon, table};
+use crate::record::LegReport;
+use crate::snapshot::{CallView, EngineView, LegView, Stats};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// Rates between two frames, per second.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Rates {
+    /// Packets received.
+    pub received_pps: f64,
+    /// Packets sent.
+    pub sent_pps: f64,
+    /// Bits of UDP payload received.
+    pub received_bps: f64,
+    /// Bits of UDP payload sent.
+    pub sent_bps: f64,
+    /// Packets dropped, by reason.
+    pub dropped_pps: BTreeMap<String, f64>,
+}
+
+/// One look.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Frame {
+    /// When.
+    pub at: Timestamp,
+    /// Calls that are not answered yet.
+    pub calls_ringing: u64,
+    /// Calls that are answered.
+    pub calls_answered: u64,
+    /// Calls since the start.
+    pub calls_total: u64,
+    /// Registered contacts.
+    pub registrations: u64,
+    /// Rates since the frame before; `None` in the first.
+    pub rates: Option<Rates>,
+    /// The engine.
+    pub engine: EngineView,
+    /// The calls.
+    pub calls: Vec<CallView>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Calls {
+    calls: Vec<CallView>,
+}
+
+/// Columns of the legs.
+pub(super) const COLUMNS: [&str; 11] = [
+    "call", "leg", "party", "state", "codec", ">rx pps", ">loss", ">jitter", ">rtt", ">bit/s",
+    ">MOS",
+];
+
+impl Frame {
+    /// Asks the daemon.
+    ///
+    /// # Errors
+    /// [`crate::cli::CliError`] if it does not answer.
+    pub fn look(daemon: &Daemon) -> CliResult<Self> {
+        let stats: Stats = daemon.get("/v1/stats", &[])?;
+        let calls: Calls = daemon.get("/v1/calls", &[])?;
+        Ok(Self {
+            at: Timestamp::now(),
+            calls_ringing: stats.calls_ringing,
+            calls_answered: stats.calls_answered,
+            calls_total: stats.calls_total,
+            registrations: stats.registrations,
+            rates: None,
+            engine: stats.engine,
+            calls: calls.calls,
+        })
+    }
+
+    /// The frame with the rates since an earlier one. A new engine counts from zero again, so
+    /// there are none across its start.
+    #[must_use]
+    pub fn since(mut self, earlier: &Self) -> Self {
+        let seconds = self.at.duration_since(earlier.at).as_secs_f64();
+        if seconds > 0.0 && self.engine.instance == earlier.engine.instance {
+            #[expect(clippy::cast_precision_loss, reason = "rates of a second are below 2^53")]
+            let rate = |now: u64, then: u64| now.saturating_sub(then) as f64 / seconds;
+            let (now, then) = (&self.engine, &earlier.engine);
+            self.rates = Some(Rates {
+                received_pps: rate(now.received, then.received),
+                sent_pps: rate(now.sent, then.sent),
+                received_bps: rate(now.received_octets, then.received_octets) * 8.0,
+                sent_bps: rate(now.sent_octets, then.sent_octets) * 8.0,
+                dropped_pps: now
+                    .dropped
+                    .iter()
+                    .map(|(reason, count)| {
+                        let before = then.dropped.get(reason).copied().unwrap_or_default();
+                        (reason.clone(), rate(*count, before))
+                    })
+                    .collect(),
+            });
+        }
+        self
+    }
+
+    /// The figures of the head: one line each.
+    #[must_use]
+    pub fn head(&self) -> Vec<String> {
+        let engine = &self.engine;
+        let us = |ns: u64| format!("{}.{} µs", ns / 1_000, ns % 1_000 / 100);
+        let mut lines = vec![format!(
+            "calls {} ({} ringing), {} since the start; {} registrations",
+            self.calls_answered + self.calls_ringing,
+            self.calls_ringing,
+            self.calls_total,
+            self.registrations
+        )];
+        lines.push(if engine.attached {
+            format!(
+                "engine {} process {}, {} workers, {} legs, {} of {} endpoints bound and free",
+                table::figure(engine.port.as_ref()),
+                table::figure(engine.pid),
+                engine.workers,
+                engine.terminations,
+                engine.endpoints_free,
+                engine.endpoint_limit
+            )
+        } else {
+            "no media engine is attached".to_owned()
+        });
+        lines.push(match &self.rates {
+            Some(rates) => format!(
+                "in {:.0} packets/s {} bit/s, out {:.0} packets/s {} bit/s",
+                rates.received_pps,
+                bits(rates.received_bps),
+                rates.sent_pps,
+                bits(rates.sent_bps)
+            ),
+            None => format!("in {} packets, out {} packets", engine.received, engine.sent),
+        });
+        let residence = &engine.residence;
+        lines.push(format!(
+            "time in Tandem: p50 {}, p99 {}, p99.9 {}, max {}",
+            us(residence.p50_ns),
+            us(residence.p99_ns),
+            us(residence.p999_ns),
+            us(residence.max_ns)
+        ));
+        lines.push(self.drops());
+        lines
+    }
+
+    fn drops(&self) -> String {
+        let parts: Vec<String> = self
+            .engine
+            .dropped
+            .iter()
+            .filter(|(_, count)| **count > 0)
+            .map(|(reason, count)| {
+                let rate = self.rates.as_ref().and_then(|rates| rates.dropped_pps.get(reason));
+                match rate {
+                    Some(rate) if *rate > 0.0 => format!("{reason} {count} ({rate:.0}/s)"),
+                    _ => format!("{reason} {count}"),
+                }
+            })
+            .collect();
+        if parts.is_empty() {
+            "no drops".to_owned()
+        } else {
+            format!("drops: {}", parts.join(", "))
+        }
+    }
+
+    /// One row per leg and media line.
+    #[must_use]
+    pub fn rows(&self) -> Vec<[String; 11]> {
+        let mut rows = Vec::new();
+        for call in &self.calls {
+            for leg in &call.legs {
+                if leg.media.is_empty() {
+                    rows.push(row(call, leg, None));
+                }
+                rows.extend(leg.media.iter().map(|media| row(call, leg, Some(media))));
+            }
+        }
+        rows
+    }
+
+    /// The frame as text.
+    #[must_use]
+    pub fn to_text(&self) -> String {
+        let mut legs = table::new(&COLUMNS);
+        legs.add_rows(self.rows());
+        format!("{}\n{}\n{}\n", table::time(self.at), self.head().join("\n"), table::text(&legs))
+    }
+}
+
+fn bits(bps: f64) -> String {
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a rate, rounded")]
+    let whole = bps.max(0.0) as u64;
+    table::scaled(whole, 1000)
+}
+
+fn row(call: &CallView, leg: &LegView, media: Option<&LegReport>) -> [String; 11] {
+    let party = if leg.leg == "caller" { &call.from } else { &call.to };
+    let of = |show: fn(&LegReport) -> String| media.map_or_else(|| "-".to_owned(), show);
+    [
+        call.id.clone(),
+        leg.leg.clone(),
+        party.trim_start_matches("sip:").to_owned(),
+        leg.state.key().to_owned(),
+        of(|media| table::figure(media.codec.as_ref())),
+        table::figure(leg.rx_pps),
+        of(|media| table::loss(media.lost, media.expected)),
+        of(|media| table::decimals(media.jitter_ms, 1)),
+        of(|media| table::decimals(media.rtt_ms, 1)),
+        of(|media| table::rate(media.bitrate_bps)),
+        of(|media| table::decimals(media.mos, 2)),
+    ]
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use crate::snapshot::CallState;
+
+    pub(in crate::top) fn frame(second: i64, received: u64) -> Frame {
+        let at = Timestamp::from_second(1_700_000_000 + second).unwrap();
+        let media = LegReport {
+            leg: "caller".into(),
+            codec: Some("PCMA/8000".into()),
+            lost: 1,
+            expected: 200,
+            jitter_ms: Some(1.25),
+            bitrate_bps: Some(68_800),
+            mos: Some(4.37),
+            ..LegReport::default()
+        };
+        let leg = LegView {
+            leg: "caller".into(),
+            call_id: "x".into(),
+            transport: "udp".into(),
+            remote: None,
+            target: None,
+            state: CallState::Answered,
+            media: vec![media],
+            rx_pps: Some(50),
+            tx_pps: Some(50),
+        };
+        let mut engine = EngineView {
+            attached: true,
+            port: Some("socket(io_uring)".into()),
+            instance: Some("a".into()),
+            received,
+            received_octets: received * 172,
+            ..EngineView::default()
+        };
+        engine.dropped.insert("not_rtp".into(), received / 10);
+        Frame {
+            at,
+            calls_ringing: 0,
+            calls_answered: 1,
+            calls_total: 1,
+            registrations: 2,
+            rates: None,
+            engine,
+            calls: vec![CallView {
+                id: "call-1".into(),
+                from: "sip:alice@tandem".into(),
+                to: "sip:bob@tandem".into(),
+                state: CallState::Answered,
+                started_at: at,
+                ringing_at: None,
+                answered_at: Some(at),
+                duration_ms: Some(5),
+                legs: vec![leg],
+            }],
+        }
+    }
+
+    #[test]
+    fn rates_are_differences_per_second() {
+        let later = frame(2, 1_100).since(&frame(0, 1_000));
+        let rates = later.rates.as_ref().unwrap();
+        assert!((rates.received_pps - 50.0).abs() < 1e-9);
+        assert!((rates.received_bps - 50.0 * 172.0 * 8.0).abs() < 1e-6);
+        assert!((rates.dropped_pps["not_rtp"] - 5.0).abs() < 1e-9);
+        assert!(later.head().iter().any(|line| line.contains("not_rtp 110 (5/s)")));
+    }
+
+    #[test]
+    fn a_new_engine_gives_no_rates() {
+        let mut later = frame(2, 5);
+        later.engine.instance = Some("b".into());
+        assert_eq!(later.since(&frame(0, 1_000)).rates, None);
+    }
+
+    #[test]
+    fn text_shows_the_quality_of_each_leg() {
+        let text = frame(0, 0).to_text();
+        for part in ["alice@tandem", "PCMA/8000", "0.5 %", "1.2", "68.8k", "4.37", "no drops"] {
+            assert!(text.contains(part), "{part} is missing in\n{text}");
+        }
+        let json = serde_json::to_value(frame(0, 0)).unwrap();
+        assert_eq!(json["engine"]["attached"], true);
+        assert!(json["rates"].is_null());
+    }
+}
