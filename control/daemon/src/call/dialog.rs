@@ -139,19 +139,15 @@ impl Call {
                     self.reject_offer(cx, from);
                 }
                 let reply = Reply::new(error.status());
-                let reply = if error.status() == 500 { reply.header("Retry-After", "2") } else { reply };
+                let reply =
+                    if error.status() == 500 { reply.header("Retry-After", "2") } else { reply };
                 cx.respond(server, reply);
             }
         }
     }
 
     /// The response of the other party.
-    pub(super) fn exchange_response(
-        &mut self,
-        cx: &mut Cx<'_>,
-        tx: ClientTx,
-        response: &Message,
-    ) {
+    pub(super) fn exchange_response(&mut self, cx: &mut Cx<'_>, tx: ClientTx, response: &Message) {
         let Some(at) = self.exchanges.iter().position(|it| it.client == tx) else { return };
         match response.status().unwrap_or(500) {
             status @ 100..200 => {
@@ -165,12 +161,9 @@ impl Call {
                 if exchange.offer == Offer::Request {
                     self.reject_offer(cx, exchange.from);
                 }
-                let challenge = matches!(status, 401 | 407);
-                let mut reply = Reply::new(if challenge { 403 } else { status })
-                    .fields(headers::with_same_body(response));
-                if !challenge {
-                    reply = reply.reason(phrase(response));
-                }
+                let told = told_status(status);
+                let reply = Reply::new(told).fields(headers::with_same_body(response));
+                let reply = if told == status { reply.reason(phrase(response)) } else { reply };
                 cx.respond(exchange.server, reply);
             }
         }
@@ -185,7 +178,8 @@ impl Call {
             Offer::Request | Offer::Response => self.negotiated(cx, at, response),
         };
         let other = self.dialog(from.other());
-        if method == Method::Invite && self.exchanges[at].offer != Offer::Response
+        if method == Method::Invite
+            && self.exchanges[at].offer != Offer::Response
             && let Some(other) = other
         {
             cx.ack(other, Fields::new());
@@ -219,7 +213,7 @@ impl Call {
     pub(super) fn exchange_failed(&mut self, cx: &mut Cx<'_>, tx: ClientTx, status: u16) {
         let Some(at) = self.exchanges.iter().position(|it| it.client == tx) else { return };
         let exchange = self.drop_exchange(cx, at);
-        cx.respond(exchange.server, Reply::new(status));
+        cx.respond(exchange.server, Reply::new(told_status(status)));
         if self.winner.is_some() {
             let by = match exchange.from {
                 Side::Caller => "the callee does not answer any more",
@@ -361,6 +355,19 @@ impl Call {
         let offer = cx.world.media.offer(now, key, from, to, request.body());
         let offer = offer.map_err(|error| media_refusal(&error))?;
         Ok(headers::end_to_end(request).body(SDP, offer))
+    }
+}
+
+/// The status of the other party's failure, for the one that asked.
+const fn told_status(status: u16) -> u16 {
+    match status {
+        // Its challenge is for us, and we have no credentials.
+        401 | 407 => 403,
+        // It does not know its dialog; the asker's own one is alive until our BYE, and 481 or 408
+        // would say that it is not (RFC 3261 §12.2.1.2).
+        481 => 500,
+        408 => 504,
+        status => status,
     }
 }
 

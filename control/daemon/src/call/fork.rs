@@ -324,10 +324,8 @@ mod tests {
     #[test]
     fn the_first_answer_wins_and_the_losers_are_cancelled() {
         let mut fork = calling(&[1000, 1000, 1000, 10]);
-        let actions = run(
-            &mut fork,
-            &[Event::Provisional { branch: 1 }, Event::Answer { branch: 1 }],
-        );
+        let actions =
+            run(&mut fork, &[Event::Provisional { branch: 1 }, Event::Answer { branch: 1 }]);
         assert_eq!(
             actions,
             [Action::Relay(1), Action::Answer(1), Action::Cancel(0), Action::Cancel(2)]

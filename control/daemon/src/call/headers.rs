@@ -114,9 +114,7 @@ pub fn with_same_body(message: &Message) -> Fields {
 pub fn unsupported_options(message: &Message) -> Vec<String> {
     message
         .values(Header::Require)
-        .filter(|value| {
-            !PASSED_OPTIONS.iter().any(|it| it.as_bytes().eq_ignore_ascii_case(value))
-        })
+        .filter(|value| !PASSED_OPTIONS.iter().any(|it| it.as_bytes().eq_ignore_ascii_case(value)))
         .map(|value| String::from_utf8_lossy(value).into_owned())
         .collect()
 }

@@ -44,9 +44,7 @@ use model::{Call, Cx};
 use std::collections::{BTreeMap, BinaryHeap};
 use table::{Role, Slot, Table};
 use tandem_signalling::message::Message;
-use tandem_signalling::stack::{
-    ClientTx, DialogId, Flow, Reply, ServerTx,
-};
+use tandem_signalling::stack::{ClientTx, DialogId, Flow, Reply, ServerTx};
 use tandem_wire::time::Instant;
 
 /// When a call looks at the time again.
@@ -138,13 +136,7 @@ impl Calls {
     }
 
     /// A request outside of any dialog that begins a call.
-    pub fn handle_invite(
-        &mut self,
-        world: &mut World,
-        tx: ServerTx,
-        request: Message,
-        flow: Flow,
-    ) {
+    pub fn handle_invite(&mut self, world: &mut World, tx: ServerTx, request: Message, flow: Flow) {
         match setup::admit(world, self.len(), &request, &flow) {
             Ok(admission) => self.begin(world, tx, request, flow, admission),
             Err(refusal) => {

@@ -35,7 +35,8 @@ impl Recovery {
     /// The calls that the journal knows as alive.
     #[must_use]
     pub fn new(now: Instant, alive: Vec<AliveCall>) -> Self {
-        let lost = alive.into_iter().map(|call| (CallId(call.setup.key), Lost { call, found: false }));
+        let lost =
+            alive.into_iter().map(|call| (CallId(call.setup.key), Lost { call, found: false }));
         Self { lost: lost.collect(), until: now + GRACE }
     }
 

@@ -4,8 +4,8 @@ use super::model::{Call, Cx};
 use crate::journal::Entry;
 use crate::record::{CallRecord, Cause, ReleasedBy};
 use crate::snapshot::ControlEvent;
-use tandem_signalling::message::Message;
 use tandem_signalling::build::reason_phrase;
+use tandem_signalling::message::Message;
 
 /// A short sentence that says why a call was not answered.
 pub(super) struct Why(pub(super) String);

@@ -50,7 +50,8 @@ impl Call {
     }
 
     fn start_group_timer(&mut self, cx: &mut Cx<'_>) {
-        self.group_until = self.fork.has_waiting().then(|| cx.world.now + cx.world.settings.ring_next);
+        self.group_until =
+            self.fork.has_waiting().then(|| cx.world.now + cx.world.settings.ring_next);
         if let Some(at) = self.group_until {
             cx.timers.set(at, self.id);
         }
@@ -197,9 +198,8 @@ impl Call {
         cx.totals.answered += 1;
         self.start_duration_timer(cx);
         let fields = headers::end_to_end(response).body(SDP, body);
-        let reply = Reply::new(response.status().unwrap_or(200))
-            .reason(phrase(response))
-            .fields(fields);
+        let reply =
+            Reply::new(response.status().unwrap_or(200)).reason(phrase(response)).fields(fields);
         cx.world.journal.append(Entry::CallAnswered(CallAnswered {
             id: self.id.to_string(),
             ringing_at: self.times.ringing_at,
@@ -237,7 +237,10 @@ impl Call {
             (true, false) => media.answer(now, key, leg, 0, response.body(), false),
             (false, false) => match early {
                 // The answer came with 183 and is not repeated: what was agreed holds.
-                Some(answer) => return Ok(answer),
+                Some(answer) => {
+                    media.confirm(now, key, leg, 0);
+                    return Ok(answer);
+                }
                 None => return Err(Reply::new(502).reason("Answer without session description")),
             },
             (false, true) => {
@@ -276,7 +279,8 @@ impl Call {
         let reply = match (&failure, refusal) {
             (Some(response), _) => relayed_failure(response),
             (None, Some(reply)) => reply,
-            (None, None) => Reply::new(status),
+            // Only this contact cannot be reached, which is no fault of Tandem.
+            (None, None) => Reply::new(if status == 503 { 480 } else { status }),
         };
         let why = Why::failed(status, branch.is_some(), failure.as_ref());
         self.end(cx, reply.status(), &why.0, by);

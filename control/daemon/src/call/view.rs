@@ -5,8 +5,8 @@ use super::fork::State;
 use super::id::CallId;
 use super::model::{Call, leg_of};
 use crate::core::World;
-use crate::snapshot::{CallState, CallView, LegView};
 use crate::record::LegReport;
+use crate::snapshot::{CallState, CallView, LegView};
 use tandem_signalling::stack::{DialogId, Flow};
 
 impl Calls {
@@ -41,7 +41,8 @@ impl Call {
 
     fn view(&self, world: &World) -> CallView {
         let reports = world.media.report(self.key());
-        let mut legs = vec![self.leg_view(world, 0, self.caller.dialog, &self.caller.flow, &reports)];
+        let mut legs =
+            vec![self.leg_view(world, 0, self.caller.dialog, &self.caller.flow, &reports)];
         legs[0].state = self.state();
         for (index, branch) in self.branches.iter().enumerate() {
             let Some(state) = self.branch_state(index) else { continue };

@@ -160,3 +160,6 @@ pub fn start(start: Start) -> Result<CoreHandle, StartError> {
     let thread = std::thread::Builder::new().name("sip".into()).spawn(move || worker.run())?;
     Ok(CoreHandle { udp, tcp, stop, waker, thread: Some(thread) })
 }
+
+#[cfg(test)]
+mod tests;

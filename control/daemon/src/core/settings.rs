@@ -128,7 +128,8 @@ fn stack_config(config: &Config, udp: &[SocketAddr], tcp: &[SocketAddr]) -> Stac
     let sip = &config.sip;
     let ms = |ms: u32| Duration::from_millis(ms.into());
     let defaults = StackConfig::default();
-    let both = udp.iter().map(|it| (Transport::Udp, it)).chain(tcp.iter().map(|it| (Transport::Tcp, it)));
+    let both =
+        udp.iter().map(|it| (Transport::Udp, it)).chain(tcp.iter().map(|it| (Transport::Tcp, it)));
     let advertised = both.filter_map(|(transport, local)| {
         let announced = Advertised::of(&sip.advertised, local.ip())?;
         let host = match announced {

@@ -13,9 +13,7 @@ use jiff::Timestamp;
 use std::sync::Arc;
 use tandem_signalling::message::Message;
 use tandem_signalling::method::Method;
-use tandem_signalling::stack::{
-    DialogEnd, DialogId, Event, Flow, Output, Reply, ServerTx, Stack,
-};
+use tandem_signalling::stack::{DialogEnd, DialogId, Event, Flow, Output, Reply, ServerTx, Stack};
 use tandem_wire::time::Instant;
 
 /// What a switch is made of.
@@ -286,7 +284,7 @@ impl Switch {
     /// Whether everybody has answered to the end of the calls.
     #[must_use]
     pub fn is_quiet(&self) -> bool {
-        self.calls.is_empty() && self.world.stack.counters().client_transactions == 0
+        self.calls.is_empty() && self.world.stack.counters().dialogs == 0
     }
 
     /// Ends the engine, unless it still relays calls of an earlier daemon.

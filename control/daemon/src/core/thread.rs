@@ -65,7 +65,10 @@ impl Worker {
     pub(super) fn run(mut self) {
         while !self.is_done() {
             let now = self.clock.now();
-            let due = self.switch.next_timeout().map_or(self.next_publish, |at| at.min(self.next_publish));
+            let due = self
+                .switch
+                .next_timeout()
+                .map_or(self.next_publish, |at| at.min(self.next_publish));
             if let Err(error) = self.net.wait(due.since(now)) {
                 tracing::error!(%error, "the SIP sockets cannot be watched any more");
                 break;

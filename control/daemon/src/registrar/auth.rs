@@ -5,9 +5,7 @@ use crate::config::types;
 use crate::core::Settings;
 use crate::store::users::{User, UserMap};
 use sha2::{Digest, Sha256};
-use tandem_signalling::digest::{
-    Algorithm, Authenticator, Ha1, Outcome, Policy, Refusal,
-};
+use tandem_signalling::digest::{Algorithm, Authenticator, Ha1, Outcome, Policy, Refusal};
 use tandem_signalling::header::Header;
 use tandem_signalling::message::Message;
 use tandem_signalling::stack::Reply;
@@ -128,5 +126,7 @@ fn ha1(users: &UserMap, name: &str, realm: &str, algorithm: Algorithm, decoy: &s
         Algorithm::Sha256 => user.ha1_sha256.as_deref(),
     });
     let known = hex.and_then(|hex| Ha1::from_hex(algorithm, hex));
-    known.unwrap_or_else(|| Ha1::compute(algorithm, name.as_bytes(), realm.as_bytes(), decoy.as_bytes()))
+    known.unwrap_or_else(|| {
+        Ha1::compute(algorithm, name.as_bytes(), realm.as_bytes(), decoy.as_bytes())
+    })
 }

@@ -179,7 +179,9 @@ impl Bindings {
         let mut next = self.of(&aor).to_vec();
         next.retain(|b| b.registration.contact != binding.registration.contact);
         next.push(binding);
-        next.sort_by_key(|b| (Reverse(b.registration.q_milli), Reverse(b.registration.registered_at)));
+        next.sort_by_key(|b| {
+            (Reverse(b.registration.q_milli), Reverse(b.registration.registered_at))
+        });
         self.replace(&aor, next);
     }
 
@@ -344,7 +346,8 @@ mod tests {
     #[test]
     fn contacts_run_out_one_by_one() {
         let mut all = Bindings::new(8);
-        all.update(&register("x", 1, 0), &[want("sip:a@1", 60), want("sip:b@1", 90)], same_flow).unwrap();
+        all.update(&register("x", 1, 0), &[want("sip:a@1", 60), want("sip:b@1", 90)], same_flow)
+            .unwrap();
         assert_eq!(all.next_timeout(), Some(Instant::from_millis(60_000)));
         assert_eq!(all.expire(Instant::from_millis(59_999)).len(), 0);
         assert_eq!(all.expire(Instant::from_millis(60_000))[0].contact, "sip:a@1");
@@ -364,15 +367,27 @@ mod tests {
         all.update(&register("x", 1, 0), &[phone.clone()], same_flow).unwrap();
         phone.uri = "sip:a@10.0.0.2:1".into();
         let changes = all.update(&register("y", 1, 0), &[phone], same_flow).unwrap();
-        assert!(matches!(&changes[0], Change::Removed { contact, .. } if contact == "sip:a@10.0.0.1:1"));
+        assert!(
+            matches!(&changes[0], Change::Removed { contact, .. } if contact == "sip:a@10.0.0.1:1")
+        );
         assert_eq!(contacts(&all), ["sip:a@10.0.0.2:1"]);
     }
 
     #[test]
     fn uris_compare_as_the_rfc_says() {
         let mut all = Bindings::new(8);
-        all.update(&register("x", 1, 0), &[want("sip:a@HOST.example;transport=udp", 60)], same_flow).unwrap();
-        all.update(&register("x", 2, 0), &[want("sip:%61@host.EXAMPLE;transport=UDP", 60)], same_flow).unwrap();
+        all.update(
+            &register("x", 1, 0),
+            &[want("sip:a@HOST.example;transport=udp", 60)],
+            same_flow,
+        )
+        .unwrap();
+        all.update(
+            &register("x", 2, 0),
+            &[want("sip:%61@host.EXAMPLE;transport=UDP", 60)],
+            same_flow,
+        )
+        .unwrap();
         assert_eq!(all.len(), 1);
     }
 

@@ -139,7 +139,8 @@ impl Registrar {
         let (transport, ours) =
             if tcp { (Transport::Tcp, &self.tcp) } else { (Transport::Udp, &self.udp) };
         let remote = if tcp { None } else { registration.received };
-        let remote = remote.or_else(|| address_of(&registration.contact)).or(registration.received)?;
+        let remote =
+            remote.or_else(|| address_of(&registration.contact)).or(registration.received)?;
         let mut flow = flow_to(ours, transport, remote)?;
         if let Some(local) = registration.local.filter(|local| ours.contains(local)) {
             flow.local = local;

@@ -71,7 +71,9 @@ impl Registrar {
             Asked::Update(wanted) => self.bindings.update(&register, &wanted, contact_flow),
         };
         let changes = changes.map_err(|refused| match refused {
-            Refused::OutOfOrder => Reply::new(500).reason("Out of order").header("Retry-After", "1"),
+            Refused::OutOfOrder => {
+                Reply::new(500).reason("Out of order").header("Retry-After", "1")
+            }
             Refused::TooMany => Reply::new(403).reason("Too many contacts"),
         })?;
         Ok((self.accepted(now, &aor, &path), changes))

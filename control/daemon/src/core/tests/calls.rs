@@ -1,0 +1,220 @@
+//! Calls that come about, and how they end.
+
+use super::*;
+use crate::record::ReleasedBy;
+
+#[test]
+fn a_call_is_set_up_relayed_and_recorded() {
+    let mut bench = Bench::new();
+    bench.register(BOB);
+    bench.invite(ALICE, "bob");
+    let (tx, _, invite) = bench.phones[BOB].request(Method::Invite);
+    // Media and signalling lead to us, and nothing of Alice's dialog is seen.
+    assert_ne!(media_port(&invite), 4000);
+    let text = String::from_utf8_lossy(invite.bytes()).into_owned();
+    assert!(!text.contains("192.0.2.51") && !text.contains("192.0.2.50"), "{text}");
+    assert!(!text.contains("call-0") && !text.contains("tag-of-alice"), "{text}");
+    assert!(!text.contains("Authorization"), "{text}");
+    assert_eq!(invite.max_forwards(), Some(69));
+    assert_eq!(invite.value_named("X-Keep"), Some("as it is; ü".as_bytes()));
+    assert_eq!(invite.from().unwrap().display_text().as_deref(), Some("Alice A."));
+    assert_eq!(invite.to().unwrap().uri().as_str(), "sip:bob@tandem");
+    bench.respond(BOB, tx, Reply::new(180).header("X-Ring", "1"));
+    let (_, early, ringing) = bench.phones[ALICE].response(180);
+    assert_eq!(ringing.value_named("x-ring"), Some(&b"1"[..]));
+    assert!(early.is_some());
+    bench.advance(Duration::from_secs(3));
+    let answer = Reply::new(200).body("application/sdp", sdp(5000));
+    let bob = bench.respond(BOB, tx, answer).unwrap();
+    let (_, alice, ok) = bench.phones[ALICE].response(200);
+    assert_ne!(media_port(&ok), 5000);
+    assert_ne!(media_port(&ok), media_port(&invite));
+    bench.ack(ALICE, alice.unwrap(), Fields::new());
+    bench.phones[BOB].take(|event| matches!(event, Event::Ack { .. }).then_some(()));
+    assert_eq!(bench.link.state().put.len(), 2);
+    bench.advance(Duration::from_secs(10));
+    bench.in_dialog(BOB, bob, Method::Bye, Fields::new().header("Reason", "Q.850;cause=16"));
+    bench.phones[BOB].response(200);
+    let (tx, _, bye) = bench.phones[ALICE].request(Method::Bye);
+    assert_eq!(bye.value_named("Reason"), Some(&b"Q.850;cause=16"[..]));
+    bench.respond(ALICE, tx, Reply::new(200));
+    assert_eq!((bench.calls(), bench.link.state().put.len()), (0, 0));
+    let record = bench.only_record();
+    assert_eq!((&*record.from, &*record.to), ("sip:alice@tandem", "sip:bob@tandem"));
+    assert_eq!((record.ring_ms, record.duration_ms), (Some(3000), Some(10_000)));
+    assert_eq!((record.cause.sip_status, record.cause.by), (200, ReleasedBy::Callee));
+    assert_eq!(record.cause.text, "hung up (Q.850 cause 16)");
+    assert_eq!(record.legs.len(), 2);
+}
+
+#[test]
+fn the_record_is_journalled_before_the_answer_to_bye_leaves() {
+    let mut bench = Bench::new();
+    let (alice, _) = bench.established();
+    let stack = &mut bench.phones[ALICE].stack;
+    stack.request_in_dialog(bench.now, alice, Method::Bye, Fields::new()).unwrap();
+    let Some(Output::Transmit { flow, bytes }) = stack.poll_output() else { panic!() };
+    let before = bench.journal.counters().entries.load(std::sync::atomic::Ordering::Relaxed);
+    bench.switch.handle_input(Flow::udp(flow.remote, flow.local), &bytes);
+    let (_, first) = bench.switch.poll_transmit().expect("an answer");
+    let after = bench.journal.counters().entries.load(std::sync::atomic::Ordering::Relaxed);
+    assert!(first.starts_with(b"SIP/2.0 200"));
+    assert_eq!(after, before + 1);
+}
+
+#[test]
+fn the_caller_hangs_up() {
+    let mut bench = Bench::new();
+    let (alice, _) = bench.established();
+    bench.advance(Duration::from_secs(5));
+    bench.in_dialog(ALICE, alice, Method::Bye, Fields::new());
+    bench.phones[ALICE].response(200);
+    let (tx, _, _) = bench.phones[BOB].request(Method::Bye);
+    bench.respond(BOB, tx, Reply::new(200));
+    let record = bench.only_record();
+    assert_eq!((record.cause.by, record.duration_ms), (ReleasedBy::Caller, Some(5000)));
+}
+
+#[test]
+fn early_media_is_passed_and_its_answer_repeated_in_the_200() {
+    let mut bench = Bench::new();
+    bench.register(BOB);
+    bench.invite(ALICE, "bob");
+    let (tx, _, _) = bench.phones[BOB].request(Method::Invite);
+    bench.respond(BOB, tx, Reply::new(183).body("application/sdp", sdp(5000)));
+    let (_, _, progress) = bench.phones[ALICE].response(183);
+    let port = media_port(&progress);
+    assert_eq!(bench.link.state().put.len(), 2);
+    bench.respond(BOB, tx, Reply::new(200));
+    let (_, alice, ok) = bench.phones[ALICE].response(200);
+    assert_eq!(media_port(&ok), port);
+    bench.ack(ALICE, alice.unwrap(), Fields::new());
+    assert_eq!(bench.switch.stats(None).calls_answered, 1);
+}
+
+#[test]
+fn a_call_without_an_offer_gets_one_from_the_callee() {
+    let mut bench = Bench::new();
+    bench.register(BOB);
+    bench.invite_with(ALICE, "bob", |request| request);
+    let (tx, _, invite) = bench.phones[BOB].request(Method::Invite);
+    assert!(invite.body().is_empty());
+    bench.respond(BOB, tx, Reply::new(200).body("application/sdp", sdp(5000)));
+    let (_, alice, ok) = bench.phones[ALICE].response(200);
+    assert_ne!(media_port(&ok), 5000);
+    // Bob's ACK waits for Alice's answer.
+    assert!(bench.phones[BOB].has_nothing());
+    bench.ack(ALICE, alice.unwrap(), Fields::new().body("application/sdp", sdp(4000)));
+    let ack = bench.phones[BOB].take(|event| match event {
+        Event::Ack { request, .. } => Some(request.clone()),
+        _ => None,
+    });
+    assert_ne!(media_port(&ack), 4000);
+    assert_eq!(bench.link.state().put.len(), 2);
+}
+
+#[test]
+fn the_caller_gives_up() {
+    let mut bench = Bench::new();
+    bench.register(BOB);
+    let invite = bench.invite(ALICE, "bob");
+    let (tx, _, _) = bench.phones[BOB].request(Method::Invite);
+    bench.respond(BOB, tx, Reply::new(180));
+    bench.phones[ALICE].response(180);
+    bench.phones[ALICE].stack.cancel(bench.now, invite, Fields::new()).unwrap();
+    bench.pump();
+    bench.phones[ALICE].response(487);
+    bench.phones[BOB].take(|event| matches!(event, Event::Cancelled { .. }).then_some(()));
+    bench.respond(BOB, tx, Reply::new(487));
+    assert_eq!((bench.calls(), bench.link.state().put.len()), (0, 0));
+    let record = bench.only_record();
+    assert_eq!((record.cause.sip_status, record.cause.by), (487, ReleasedBy::Caller));
+    assert_eq!(record.duration_ms, None);
+}
+
+#[test]
+fn an_answer_that_crosses_the_cancel_is_hung_up() {
+    let mut bench = Bench::new();
+    bench.register(BOB);
+    let invite = bench.invite(ALICE, "bob");
+    let (tx, _, _) = bench.phones[BOB].request(Method::Invite);
+    bench.respond(BOB, tx, Reply::new(180));
+    bench.phones[ALICE].stack.cancel(bench.now, invite, Fields::new()).unwrap();
+    // Bob answers before he sees the CANCEL.
+    let answer = Reply::new(200).body("application/sdp", sdp(5000));
+    bench.phones[BOB].stack.respond(bench.now, tx, answer).unwrap();
+    bench.pump();
+    // Whoever came first at Tandem: either the call stands, or Bob gets ACK and BYE.
+    bench.phones[BOB].take(|event| matches!(event, Event::Ack { .. }).then_some(()));
+    let answered = bench.phones[ALICE].events.iter().any(
+        |event| matches!(event, Event::Response { response, .. } if response.status() == Some(200)),
+    );
+    if !answered {
+        bench.phones[ALICE].response(487);
+        let (tx, _, _) = bench.phones[BOB].request(Method::Bye);
+        bench.respond(BOB, tx, Reply::new(200));
+        assert_eq!(bench.calls(), 0);
+    }
+}
+
+#[test]
+fn lost_datagrams_change_nothing() {
+    for lost in 1..12 {
+        let mut bench = Bench::new();
+        bench.register(BOB);
+        bench.invite(ALICE, "bob");
+        let (tx, _, _) = bench.phones[BOB].request(Method::Invite);
+        bench.lose = lost;
+        bench.respond(BOB, tx, Reply::new(200).body("application/sdp", sdp(5000)));
+        bench.advance(Duration::from_secs(8));
+        let (_, alice, _) = bench.phones[ALICE].response(200);
+        bench.ack(ALICE, alice.unwrap(), Fields::new());
+        bench.advance(Duration::from_secs(8));
+        let stats = bench.switch.stats(None);
+        assert_eq!((stats.calls_answered, stats.sip.dialogs), (1, 2), "lost {lost}");
+    }
+}
+
+#[test]
+fn the_daemon_stops_and_ends_its_calls() {
+    let mut bench = Bench::new();
+    let _ = bench.established();
+    bench.switch.begin_stop();
+    bench.pump();
+    for who in [ALICE, BOB] {
+        let (tx, _, _) = bench.phones[who].request(Method::Bye);
+        bench.respond(who, tx, Reply::new(200));
+    }
+    assert!(bench.switch.is_quiet());
+    assert_eq!(bench.only_record().cause.text, "Tandem stops");
+}
+
+#[test]
+fn a_call_has_its_longest_duration() {
+    let mut bench = Bench::with("[call]\nmax_duration_s = 60\n");
+    let _ = bench.established();
+    bench.advance(Duration::from_secs(59));
+    assert!(bench.phones[ALICE].has_nothing());
+    bench.advance(Duration::from_secs(2));
+    for who in [ALICE, BOB] {
+        bench.phones[who].request(Method::Bye);
+    }
+    let record = bench.only_record();
+    assert_eq!((record.cause.by, record.duration_ms), (ReleasedBy::Tandem, Some(60_000)));
+}
+
+#[test]
+fn the_api_sees_the_call() {
+    let mut bench = Bench::new();
+    let _ = bench.established();
+    bench.advance(Duration::from_secs(2));
+    let views = bench.switch.calls.views(&bench.switch.world);
+    assert_eq!(views.len(), 1);
+    assert_eq!(views[0].duration_ms, Some(2000));
+    let legs: Vec<_> = views[0].legs.iter().map(|leg| leg.leg.as_str()).collect();
+    assert_eq!(legs, ["caller", "callee"]);
+    assert_eq!(views[0].legs[1].media.len(), 1);
+    let id = views[0].id.clone();
+    assert_eq!(bench.switch.calls.view(&bench.switch.world, &id), Some(views[0].clone()));
+    assert_eq!(bench.switch.calls.view(&bench.switch.world, "nonsense"), None);
+}

@@ -1,0 +1,81 @@
+//! What lives on when the daemon is killed.
+
+use super::*;
+use crate::link::{EngineInfo, Installed, LinkEvent};
+use tandem_contract::event::EndCause;
+use tandem_wire::addr::SockAddr;
+
+#[test]
+fn registrations_survive() {
+    let mut bench = Bench::new();
+    bench.register(BOB);
+    bench.advance(Duration::from_secs(100));
+    bench.restart();
+    assert_eq!(bench.switch.world.registrar.len(), 1);
+    bench.invite(ALICE, "bob");
+    bench.phones[BOB].request(Method::Invite);
+}
+
+#[test]
+fn a_call_that_the_engine_relays_gets_its_record_when_its_lease_is_over() {
+    let mut bench = Bench::new();
+    let _ = bench.established();
+    bench.advance(Duration::from_secs(20));
+    let installed: Vec<Installed> = {
+        let state = bench.link.state();
+        let all = state.put.iter().map(|(handle, spec)| Installed {
+            handle: *handle,
+            context: spec.context,
+            local_rtp: SockAddr::NONE,
+            latched_rtp: SockAddr::NONE,
+            latched_rtcp: SockAddr::NONE,
+        });
+        all.collect()
+    };
+    bench.restart();
+    bench.link.state().events.push_back(LinkEvent::Attached {
+        info: EngineInfo::default(),
+        reinstalled: 0,
+        found: installed.clone(),
+        outage: Duration::ZERO,
+    });
+    bench.switch.handle_engine();
+    bench.advance(Duration::from_secs(15));
+    assert_eq!(bench.switch.recovery.len(), 1, "its media goes on");
+    for it in installed {
+        let cause = EndCause::LeaseExpired;
+        let ended = LinkEvent::Ended { handle: it.handle, context: it.context, cause };
+        bench.link.state().events.push_back(ended);
+    }
+    bench.switch.handle_engine();
+    assert_eq!(bench.switch.recovery.len(), 0);
+    let record = bench.only_record();
+    assert!(record.recovered);
+    assert_eq!(record.cause.text, "tandem restarted");
+    assert!(record.duration_ms.unwrap() >= 35_000, "{record:?}");
+}
+
+#[test]
+fn a_call_that_no_engine_knows_gets_a_record_without_a_guess() {
+    let mut bench = Bench::new();
+    let _ = bench.established();
+    bench.restart();
+    bench.advance(Duration::from_secs(9));
+    assert_eq!(bench.switch.recovery.len(), 1);
+    bench.advance(Duration::from_secs(2));
+    let record = bench.only_record();
+    assert_eq!((record.recovered, record.duration_ms), (true, None));
+    assert!(record.answered_at.is_some());
+}
+
+#[test]
+fn a_call_that_rang_gets_a_record_too() {
+    let mut bench = Bench::new();
+    bench.register(BOB);
+    bench.invite(ALICE, "bob");
+    bench.restart();
+    bench.advance(Duration::from_secs(11));
+    let record = bench.only_record();
+    assert_eq!((record.recovered, record.answered_at), (true, None));
+    assert_eq!(record.cause.sip_status, 500);
+}
