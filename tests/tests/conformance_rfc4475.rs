@@ -3,7 +3,9 @@
 use tandem_signalling::digest::{Authenticator, Outcome, Policy, Refusal};
 use tandem_signalling::header::Header;
 use tandem_signalling::message::{Message, check_require, validate_request, validate_response};
+use tandem_signalling::stack::{Event, Flow, Output, Stack, StackConfig};
 use tandem_signalling::uri::Scheme;
+use tandem_wire::time::Instant;
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Fate {
@@ -111,6 +113,38 @@ fn every_message_meets_its_fate() {
         .filter(|(_, expected, found)| expected != found)
         .collect();
     assert!(wrong.is_empty(), "(message, expected, found): {wrong:#?}");
+}
+
+/// What comes out of the stack when the message comes in as a datagram.
+fn through_the_stack(octets: &[u8]) -> Vec<String> {
+    let mut stack = Stack::new(StackConfig::default(), 1);
+    let local = ([192, 0, 2, 250], 5060).into();
+    let flow = Flow::udp(local, ([192, 0, 2, 1], 5060).into());
+    stack.handle_input(Instant::ZERO, flow, octets);
+    core::iter::from_fn(|| stack.poll_output())
+        .map(|output| match output {
+            Output::Transmit { bytes, .. } => {
+                // An answer repeats what is broken in its request: only the status line is looked at.
+                String::from_utf8_lossy(&bytes[..11]).replace("SIP/2.0 ", "")
+            }
+            Output::Event(Event::Request { .. }) => "event".to_owned(),
+            other => format!("{other:?}"),
+        })
+        .collect()
+}
+
+#[test]
+fn the_stack_does_what_the_table_says() {
+    for (name, fate) in MESSAGES {
+        let expected = match fate {
+            // It has a To tag of a dialog that nobody knows.
+            Request if name == "wsinv" => vec!["481".to_owned()],
+            Request => vec!["event".to_owned()],
+            Answer(status, _) => vec![status.to_string()],
+            Response | Discard(_) => vec![],
+        };
+        assert_eq!(through_the_stack(&octets(name)), expected, "{name}");
+    }
 }
 
 #[test]
@@ -237,7 +271,7 @@ fn what_the_layers_above_decide_can_be_seen() {
     assert_eq!(reject.headers, [(Header::Unsupported, named)]);
 
     let mut server = Authenticator::new(Policy::new("tandem"), [0; 32]);
-    let now = tandem_wire::time::Instant::ZERO;
+    let now = Instant::ZERO;
     let it = server.check(now, &message("regaut01"), Header::Authorization, |_, _| None);
     assert_eq!(it, Outcome::Refused(Refusal::Missing));
 }

@@ -14,9 +14,12 @@
 
 use thiserror::Error;
 
+use crate::build::MessageBuilder;
 use crate::error::{Limit, Malformed, ParseError};
 use crate::header::Header;
 use crate::limits::{MAX_HEADER_OCTETS, MAX_MESSAGE_OCTETS};
+use crate::message::Message;
+use crate::method::Method;
 use crate::text;
 
 /// What answers a [`Frame::Ping`].
@@ -46,9 +49,33 @@ pub enum Frame {
 pub struct FrameError {
     /// The reason, to be counted.
     pub cause: ParseError,
-    /// Start line and headers of the offending message, when they were complete: a request in them
-    /// can be answered before the close.
-    pub head: Option<Vec<u8>>,
+    /// Start line and headers of the offending message, when they were complete.
+    head: Option<Vec<u8>>,
+}
+
+impl FrameError {
+    /// The answer to send before the close (RFC 3261 §18.3), when the offending message is a request
+    /// that can be answered. Its To tag is the same each time (§8.2.7).
+    #[must_use]
+    pub fn answer(&self) -> Option<Vec<u8>> {
+        let request = Message::parse(self.head.as_deref()?).ok()?;
+        if request.is_response() || request.method() == Method::Ack || request.answer_via().is_err()
+        {
+            return None;
+        }
+        let reason = match self.cause {
+            ParseError::Malformed(it) => it.sentence(),
+            ParseError::Unsupported(_) | ParseError::LimitReached(_) => "",
+        };
+        let mut tag = 0xcbf2_9ce4_8422_2325_u64;
+        for octet in request.value(Header::CallId).unwrap_or_default() {
+            tag = (tag ^ u64::from(*octet)).wrapping_mul(0x100_0000_01b3);
+        }
+        let answer = MessageBuilder::response_to(&request, self.cause.status(), reason)
+            .to_tag(&format!("{tag:016x}"))
+            .finish();
+        answer.ok().map(|it| it.bytes().to_vec())
+    }
 }
 
 /// Collects octets in any fragmentation and gives out whole messages.
@@ -270,6 +297,24 @@ mod tests {
             error(b"A b:c SIP/2.0\r\nl: 1\r\nl: 2\r\n\r\n").cause,
             Malformed::ContentLength.into()
         );
+    }
+
+    #[test]
+    fn a_request_is_answered_before_the_close() {
+        let rows = "Via: SIP/2.0/TCP h;branch=z9hG4bK1\r\nFrom: <sip:a>;tag=1\r\nTo: <sip:b>\r\n\
+                    Call-ID: x\r\nCSeq: 1 OPTIONS\r\n";
+        let answer = error(format!("OPTIONS sip:b SIP/2.0\r\n{rows}\r\n").as_bytes()).answer();
+        let answer = Message::parse(&answer.unwrap()).unwrap();
+        assert_eq!(answer.status(), Some(400));
+        assert_eq!(answer.reason(), Some("Missing Content-Length on a stream"));
+        assert_eq!(answer.to_tag(), Some("af63f54c86021707"));
+        let large = format!("OPTIONS sip:b SIP/2.0\r\n{rows}l: 65535\r\n\r\n");
+        assert!(error(large.as_bytes()).answer().unwrap().starts_with(b"SIP/2.0 513 Message Too"));
+        let ack = format!("ACK sip:b SIP/2.0\r\n{}\r\n", rows.replace("OPTIONS", "ACK"));
+        assert_eq!(error(ack.as_bytes()).answer(), None);
+        let response = format!("SIP/2.0 200 OK\r\n{rows}\r\n");
+        assert_eq!(error(response.as_bytes()).answer(), None);
+        assert_eq!(error(b"nonsense\r\n\r\n").answer(), None);
     }
 
     #[test]

@@ -113,6 +113,10 @@ impl Connection {
                 Ok(None) => {}
                 Err(error) => {
                     tracing::debug!(cause = error.cause.key(), "a stream cannot be framed");
+                    if let Some(answer) = error.answer() {
+                        // What the peer does not take at once is lost with the connection.
+                        let _ = self.write(&answer);
+                    }
                     return Read1::Closed(CloseReason::Framing);
                 }
             }
