@@ -396,7 +396,8 @@ mod shared {
 #[cfg(not(loom))]
 pub use shared::{format, region_len};
 
-#[cfg(all(test, not(loom)))]
+#[cfg(not(loom))]
+#[cfg(test)]
 mod tests {
     use super::*;
     use crate::sync::Ordering;
@@ -556,7 +557,8 @@ mod tests {
     }
 }
 
-#[cfg(all(test, loom))]
+#[cfg(loom)]
+#[cfg(test)]
 mod loom_tests {
     use super::*;
     use loom::thread;

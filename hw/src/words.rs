@@ -48,7 +48,8 @@ pub(crate) fn load<T: Pod>(words: &[AtomicU64]) -> T {
     value
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(not(loom))]
+#[cfg(test)]
 mod tests {
     use super::*;
 

@@ -26,6 +26,8 @@ use std::io;
 use std::net::UdpSocket;
 use tandem_wire::time::Instant;
 
+/// Packets that a slot may receive before the next one has its turn.
+const TURN: usize = 16;
 /// Marks the doorbell among the events; no slot has this number.
 const BELL: u64 = u64::MAX;
 
@@ -320,12 +322,11 @@ impl Port for Mmsg {
     }
 
     fn receive_burst(&mut self, now: Instant, out: &mut ArrayVec<Received, BURST>) {
-        if self.ready.is_empty() {
-            self.poll(Duration::ZERO);
-        }
-        // Each ready slot gets one turn: those with more packets queue up behind the others.
-        for _ in 0..self.ready.len() {
-            let room = out.remaining_capacity();
+        // Every time, so that a slot with packets without end does not hide the others.
+        self.poll(Duration::ZERO);
+        // Ready slots take turns: one with more packets queues up behind the others.
+        for _ in 0..BURST {
+            let room = out.remaining_capacity().min(TURN);
             if room == 0 {
                 return;
             }

@@ -9,14 +9,16 @@ use crate::frame::{FRAME_SIZE, HEADROOM, MAX_PAYLOAD, TAILROOM};
 use crate::port::{BURST, DEPARTURES};
 use std::net::UdpSocket;
 
+mod available;
 mod departing;
 mod mmsg;
 mod name;
 mod provided;
 mod uring;
 
+pub use available::Unavailable;
 pub use mmsg::Mmsg;
-pub use uring::{Unavailable, Uring};
+pub use uring::Uring;
 
 /// Frames that stay outside of the receive queues, for copies and packets of our own.
 const RESERVE: usize = DEPARTURES;

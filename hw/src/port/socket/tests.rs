@@ -22,6 +22,15 @@ fn address(socket: &UdpSocket) -> SocketAddr {
     socket.local_addr().unwrap()
 }
 
+/// A port that refuses everybody and that no other test can get meanwhile: its socket is connected
+/// to itself, so the kernel answers what others send with "port unreachable".
+fn refusing(local: &str) -> (UdpSocket, SocketAddr) {
+    let socket = bound(local);
+    let own = address(&socket);
+    socket.connect(own).unwrap();
+    (socket, own)
+}
+
 fn small() -> SocketConfig {
     SocketConfig { slots: 16, frames: 1_024, receive_buffers: 256 }
 }
@@ -188,7 +197,7 @@ fn a_refused_send_harms_nobody<P: TestPort>(local: &str) {
     let mut port = P::make(&config);
     let entry = open(&mut port, 0, local);
     let phone = bound(local);
-    let closed = address(&bound(local));
+    let (peer, closed) = refusing(local);
     for _ in 0..3 {
         let mut out = ArrayVec::new();
         for _ in 0..10 {
@@ -222,8 +231,8 @@ fn a_refused_send_harms_nobody<P: TestPort>(local: &str) {
     let PortCounters { receive_errors, send_failed, dead_slots, .. } = port.counters();
     assert!(receive_errors + send_failed > 0, "{:?}", port.counters());
     assert_eq!(dead_slots, 0);
-    let peer = bind::udp(closed, &BindOptions::default()).unwrap();
-    peer.send_to(b"back", own).unwrap();
+    peer.connect(own).unwrap();
+    peer.send(b"back").unwrap();
     receive(&mut port, 1, |port, packet| {
         assert_eq!((octets(port, &packet).as_slice(), packet.slot), (&b"back"[..], 1));
         port.free(packet.frame);
@@ -402,7 +411,7 @@ fn bursts_allocate_no_frames_for_good<P: TestPort>(local: &str) {
     let entry = open(&mut port, 0, local);
     open(&mut port, 1, local);
     let (phone, far) = (bound(local), bound(local));
-    let closed = address(&bound(local));
+    let (_refusing, closed) = refusing(local);
     let mut total = SendOutcome::default();
     let mut received = 0_u64;
     for round in 0..300_u32 {
@@ -459,6 +468,58 @@ fn with_uring(test: fn(&str), local: &str) {
     }
 }
 
+fn a_flood_does_not_make_other_slots_deaf<P: TestPort>(local: &str) {
+    let config = SocketConfig { slots: 4, frames: 512, receive_buffers: 128 };
+    let mut port = P::make(&config);
+    let target = open(&mut port, 0, local);
+    let quiet = open(&mut port, 1, local);
+    let (phone, flooder) = (bound(local), bound(local));
+    let stop = std::sync::atomic::AtomicBool::new(false);
+    let order = std::sync::atomic::Ordering::Relaxed;
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !stop.load(order) {
+                let _ = flooder.send_to(&[0x80; 172], target);
+            }
+        });
+        let (mut answered, mut flood) = (0, 0_u64);
+        let start = Wall::now();
+        for round in 0..100_u32 {
+            phone.send_to(&round.to_be_bytes(), quiet).unwrap();
+            while answered <= round || flood < u64::from(round) * 20 {
+                let mut burst = ArrayVec::new();
+                port.receive_burst(Instant::ZERO, &mut burst);
+                for packet in burst {
+                    if packet.slot == 1 {
+                        assert_eq!(octets(&port, &packet), answered.to_be_bytes());
+                        answered += 1;
+                    } else {
+                        flood += 1;
+                    }
+                    port.free(packet.frame);
+                }
+                if start.elapsed() > LIMIT {
+                    stop.store(true, order);
+                    panic!("deaf after {answered} packets, {flood} of the flood");
+                }
+            }
+            if round == 50 {
+                // Close and open again in the middle of it.
+                port.close(0);
+                port.open(0, bind::udp(target, &BindOptions::default()).unwrap()).unwrap();
+            }
+        }
+        stop.store(true, order);
+        assert!(flood > 0);
+    });
+    port.close(0);
+    port.close(1);
+    let mut rest = ArrayVec::new();
+    port.receive_burst(Instant::ZERO, &mut rest);
+    assert!(rest.is_empty());
+    assert_no_leak(&port, &config);
+}
+
 macro_rules! on_both_ports_and_families {
     ($($test:ident),* $(,)?) => {
         mod uring_v4 {
@@ -484,6 +545,7 @@ on_both_ports_and_families!(
     a_port_can_be_dropped_at_any_time,
     marks_packets,
     bursts_allocate_no_frames_for_good,
+    a_flood_does_not_make_other_slots_deaf,
 );
 
 #[test]

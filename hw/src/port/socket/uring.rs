@@ -64,51 +64,6 @@ const fn tag(kind: u64, generation: u32, index: u32) -> u64 {
     kind << 56 | (generation as u64) << 32 | index as u64
 }
 
-/// Why io_uring can't be used here.
-#[derive(Debug)]
-pub struct Unavailable {
-    reason: &'static str,
-    error: Option<io::Error>,
-}
-
-impl Unavailable {
-    const fn because(reason: &'static str) -> Self {
-        Self { reason, error: None }
-    }
-
-    fn system(error: io::Error) -> Self {
-        let reason = match error.raw_os_error() {
-            Some(libc::ENOSYS) => "the kernel has no io_uring",
-            Some(libc::EPERM | libc::EACCES) => {
-                "io_uring is not permitted (sysctl kernel.io_uring_disabled, or a container's \
-                 seccomp profile)"
-            }
-            Some(libc::ENOMEM) => "not enough memory may be locked (ulimit -l)",
-            Some(libc::EMFILE | libc::ENFILE) => "the open-files limit is reached (ulimit -n)",
-            _ => "io_uring failed",
-        };
-        Self { reason, error: Some(error) }
-    }
-}
-
-impl fmt::Display for Unavailable {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.reason)?;
-        self.error.as_ref().map_or(Ok(()), |error| write!(f, ": {error}"))
-    }
-}
-
-impl std::error::Error for Unavailable {}
-
-impl From<PortError> for Unavailable {
-    fn from(error: PortError) -> Self {
-        match error {
-            PortError::System { error, .. } => Self::system(error),
-            _ => Self::because("the open-files limit leaves no slot (ulimit -n)"),
-        }
-    }
-}
-
 #[derive(Debug, Default)]
 struct Slot {
     socket: Option<UdpSocket>,
@@ -215,42 +170,10 @@ impl Uring {
         unsafe { self.ring.submitter().register_buf_ring_with_flags(address, entries, GROUP, 0) }
     }
 
-    /// Whether a packet can be sent and received by io_uring here, tried on loopback.
-    ///
-    /// # Errors
-    /// Why not.
-    pub fn is_available() -> Result<(), Unavailable> {
-        let config =
-            SocketConfig { slots: 1, frames: SocketConfig::MIN_FRAMES, receive_buffers: 16 };
-        let mut port = Self::new(&config)?;
-        let params = port.ring.params();
-        if !(params.is_feature_nodrop() && params.is_feature_ext_arg()) {
-            return Err(Unavailable::because("the kernel's io_uring is too old"));
-        }
-        let Ok(socket) = UdpSocket::bind("127.0.0.1:0").or_else(|_| UdpSocket::bind("[::1]:0"))
-        else {
-            return Err(Unavailable::because("there is no loopback to try it on"));
-        };
-        let sent = socket.local_addr().and_then(|own| socket.send_to(b"probe", own));
-        if sent.is_err() {
-            return Err(Unavailable::because("there is no loopback to try it on"));
-        }
-        port.open(0, socket)?;
-        let mut burst = ArrayVec::new();
-        for _ in 0..10 {
-            port.receive_burst(Instant::ZERO, &mut burst);
-            if let Some(packet) = burst.pop() {
-                let whole = port.payload(&packet.frame, packet.start, packet.len) == b"probe";
-                port.free(packet.frame);
-                return if whole {
-                    Ok(())
-                } else {
-                    Err(Unavailable::because("the kernel's receive has another layout"))
-                };
-            }
-            port.wait(Duration::from_millis(20));
-        }
-        Err(Unavailable::because("the kernel has no multishot receive (Linux 6.0)"))
+    /// Whether the ring never drops completions and takes a timeout with a wait.
+    pub(super) fn has_features(&self) -> bool {
+        let params = self.ring.params();
+        params.is_feature_nodrop() && params.is_feature_ext_arg()
     }
 
     /// Moves free frames to the kernel, and receives again on the slots that had to stop.
