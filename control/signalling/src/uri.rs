@@ -1,5 +1,9 @@
 //! SIP, SIPS and tel URIs (RFC 3261 §19.1, RFC 3966), borrowed from the message they are in.
 
+mod build;
+mod compare;
+mod escape;
+
 use core::fmt;
 use core::net::{IpAddr, Ipv6Addr};
 use std::borrow::Cow;
@@ -8,6 +12,10 @@ use std::hash::{Hash, Hasher};
 use crate::error::Malformed;
 use crate::limits::MAX_URI_PAIRS;
 use crate::text;
+use escape::{eq_unescaped, escaped_end, is_escaped_text, part};
+
+pub use build::UriBuilder;
+pub use escape::{escape_header_into, escape_user_into, unescape};
 
 /// The scheme of a URI.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -338,67 +346,6 @@ impl<'a> Uri<'a> {
             }
         }
     }
-
-    fn same_params(&self, other: &Self) -> bool {
-        // In only one of the two, these still make a difference; others do not.
-        const STRICT: [&str; 5] = ["user", "ttl", "method", "maddr", "transport"];
-        // Of a name that is repeated, which is a fault, the first counts.
-        let first = |uri: &Self, name: &str| {
-            uri.params()
-                .find(|(it, _)| eq_both_unescaped(it, name, true))
-                .map(|(_, value)| value.unwrap_or(""))
-        };
-        self.params().all(|(name, _)| match (first(self, name), first(other, name)) {
-            (Some(ours), Some(theirs)) => eq_both_unescaped(ours, theirs, true),
-            _ => !STRICT.iter().any(|it| eq_unescaped(name, it, true)),
-        })
-    }
-
-    fn same_headers(&self, other: &Self) -> bool {
-        // Names may be repeated: Route may. So every pair has to be there as often on both sides.
-        let times = |uri: &Self, (name, value): (&str, Option<&str>)| {
-            uri.headers()
-                .filter(|(it, theirs)| {
-                    eq_both_unescaped(it, name, true)
-                        && eq_both_unescaped(theirs.unwrap_or(""), value.unwrap_or(""), false)
-                })
-                .count()
-        };
-        self.headers().count() == other.headers().count()
-            && self.headers().all(|pair| times(self, pair) == times(other, pair))
-    }
-}
-
-impl PartialEq for Uri<'_> {
-    fn eq(&self, other: &Self) -> bool {
-        let same_text = |a: Option<&str>, b: Option<&str>| match (a, b) {
-            (None, None) => true,
-            (Some(a), Some(b)) => eq_both_unescaped(a, b, false),
-            _ => false,
-        };
-        match self.scheme {
-            _ if self.scheme != other.scheme => false,
-            Scheme::Other => self.raw == other.raw,
-            Scheme::Tel => {
-                let digits = |it: Option<&str>| -> String {
-                    it.unwrap_or("").chars().filter(|it| !"-.()".contains(*it)).collect()
-                };
-                digits(self.user).eq_ignore_ascii_case(&digits(other.user))
-                    && self.params().count() == other.params().count()
-                    && self.same_params(other)
-                    && other.same_params(self)
-            }
-            Scheme::Sip | Scheme::Sips => {
-                same_text(self.user, other.user)
-                    && same_text(self.password, other.password)
-                    && self.host == other.host
-                    && self.port == other.port
-                    && self.same_params(other)
-                    && other.same_params(self)
-                    && self.same_headers(other)
-            }
-        }
-    }
 }
 
 impl fmt::Display for Uri<'_> {
@@ -460,199 +407,6 @@ fn check_pairs(text: &str, separator: u8, part: u8, flags: bool) -> Result<(), M
 fn split_at_octet(text: &str, octet: u8) -> Option<(&str, &str)> {
     let at = memchr::memchr(octet, text.as_bytes())?;
     Some((&text[..at], &text[at + 1..]))
-}
-
-/// Sets of characters that may stand unescaped in a part of a URI (RFC 3261 §25.1), as bits.
-mod part {
-    pub(super) const USER: u8 = 1;
-    pub(super) const PASSWORD: u8 = 2;
-    pub(super) const PARAM: u8 = 4;
-    pub(super) const HEADER: u8 = 8;
-    pub(super) const HOST: u8 = 16;
-    const ALL: u8 = 31;
-
-    const fn add(table: &mut [u8; 256], octets: &[u8], parts: u8) {
-        let mut at = 0;
-        while at < octets.len() {
-            table[octets[at] as usize] |= parts;
-            at += 1;
-        }
-    }
-
-    pub(super) static OF: [u8; 256] = {
-        let mut table = [0; 256];
-        add(&mut table, b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789", ALL);
-        add(&mut table, b"-.", ALL);
-        add(&mut table, b"_!~*'()", ALL & !HOST);
-        add(&mut table, b"&=+$,;?/", USER);
-        // Not in the grammar; phones send it in numbers like *69#.
-        add(&mut table, b"#", USER);
-        add(&mut table, b"&=+$,", PASSWORD);
-        add(&mut table, b"[]/:&+$", PARAM);
-        add(&mut table, b"[]/?:+$", HEADER);
-        // Not in the grammar; in the names of many Windows and Docker hosts.
-        add(&mut table, b"_", HOST);
-        table
-    };
-}
-
-/// Whether `text` is characters of this part, and escapes.
-fn is_escaped_text(text: &str, part: u8) -> bool {
-    escaped_end(text.as_bytes(), 0, part) == text.len()
-}
-
-/// The first octet from `at` on that is neither of this part nor of an escape.
-#[inline]
-fn escaped_end(octets: &[u8], mut at: usize, part: u8) -> usize {
-    while let Some(octet) = octets.get(at) {
-        if part::OF[usize::from(*octet)] & part != 0 {
-            at += 1;
-        } else {
-            let hex = |offset| octets.get(at + offset).is_some_and(u8::is_ascii_hexdigit);
-            if *octet != b'%' || !hex(1) || !hex(2) {
-                return at;
-            }
-            at += 3;
-        }
-    }
-    at
-}
-
-struct Unescaped<'a>(&'a [u8]);
-
-impl Iterator for Unescaped<'_> {
-    type Item = u8;
-
-    fn next(&mut self) -> Option<u8> {
-        let hex = |it: u8| char::from(it).to_digit(16).and_then(|it| u8::try_from(it).ok());
-        match self.0 {
-            [b'%', high, low, rest @ ..] => match (hex(*high), hex(*low)) {
-                (Some(high), Some(low)) => {
-                    self.0 = rest;
-                    Some(high << 4 | low)
-                }
-                _ => {
-                    self.0 = &self.0[1..];
-                    Some(b'%')
-                }
-            },
-            [first, rest @ ..] => {
-                self.0 = rest;
-                Some(*first)
-            }
-            [] => None,
-        }
-    }
-}
-
-/// Resolves `%HH`; what is not an escape stays.
-#[must_use]
-pub fn unescape(text: &str) -> Cow<'_, [u8]> {
-    if text.contains('%') {
-        Cow::Owned(Unescaped(text.as_bytes()).collect())
-    } else {
-        Cow::Borrowed(text.as_bytes())
-    }
-}
-
-/// Writes `text` so that it can be the user of a URI.
-pub fn escape_user_into(out: &mut String, text: &str) {
-    escape_into(out, text, part::USER);
-}
-
-/// Writes `text` so that it can be the value of a header in a URI, as in Refer-To with Replaces.
-pub fn escape_header_into(out: &mut String, text: &str) {
-    escape_into(out, text, part::HEADER);
-}
-
-fn escape_into(out: &mut String, text: &str, part: u8) {
-    const HEX: &[u8; 16] = b"0123456789ABCDEF";
-    for octet in text.bytes() {
-        // The number sign is only tolerated: what we write has it escaped.
-        if part::OF[usize::from(octet)] & part != 0 && octet != b'#' {
-            out.push(char::from(octet));
-        } else {
-            out.push('%');
-            out.push(char::from(HEX[usize::from(octet >> 4)]));
-            out.push(char::from(HEX[usize::from(octet & 15)]));
-        }
-    }
-}
-
-fn eq_both_unescaped(a: &str, b: &str, ignore_case: bool) -> bool {
-    let fold = move |it: u8| if ignore_case { it.to_ascii_lowercase() } else { it };
-    Unescaped(a.as_bytes()).map(fold).eq(Unescaped(b.as_bytes()).map(fold))
-}
-
-fn eq_unescaped(escaped: &str, plain: &str, ignore_case: bool) -> bool {
-    let fold = move |it: u8| if ignore_case { it.to_ascii_lowercase() } else { it };
-    Unescaped(escaped.as_bytes()).map(fold).eq(plain.bytes().map(fold))
-}
-
-/// Writes a SIP URI; what has to be escaped is escaped.
-///
-/// ```
-/// use tandem_signalling::uri::{Host, Scheme, UriBuilder};
-/// let uri = UriBuilder::new(Scheme::Sip, Some("al ice"), Host::Name("example.com"))
-///     .port(5070)
-///     .param("transport", Some("tcp"))
-///     .finish();
-/// assert_eq!(uri, "sip:al%20ice@example.com:5070;transport=tcp");
-/// ```
-#[derive(Clone, Debug)]
-pub struct UriBuilder {
-    text: String,
-}
-
-impl UriBuilder {
-    /// Begins a URI; `user` is plain text, not escaped. Only `sips` makes a difference to `sip`.
-    #[must_use]
-    pub fn new(scheme: Scheme, user: Option<&str>, host: Host<'_>) -> Self {
-        use fmt::Write;
-        let mut text = String::with_capacity(64);
-        text.push_str(if scheme == Scheme::Sips { "sips:" } else { "sip:" });
-        if let Some(user) = user {
-            escape_user_into(&mut text, user);
-            text.push('@');
-        }
-        match host {
-            Host::Name(name) => {
-                let good =
-                    name.chars().filter(|it| it.is_ascii_alphanumeric() || "-._".contains(*it));
-                text.extend(good.map(|it| it.to_ascii_lowercase()));
-            }
-            Host::Ip(_) => {
-                let _ = write!(text, "{host}");
-            }
-        }
-        Self { text }
-    }
-
-    /// Adds the port.
-    #[must_use]
-    pub fn port(mut self, port: u16) -> Self {
-        use fmt::Write;
-        let _ = write!(self.text, ":{port}");
-        self
-    }
-
-    /// Adds a parameter, or a flag.
-    #[must_use]
-    pub fn param(mut self, name: &str, value: Option<&str>) -> Self {
-        self.text.push(';');
-        escape_into(&mut self.text, name, part::PARAM);
-        if let Some(value) = value {
-            self.text.push('=');
-            escape_into(&mut self.text, value, part::PARAM);
-        }
-        self
-    }
-
-    /// The text.
-    #[must_use]
-    pub fn finish(self) -> String {
-        self.text
-    }
 }
 
 #[cfg(test)]
