@@ -377,3 +377,6 @@ pub fn forward_max_forwards(request: &Message) -> Option<u8> {
         Some(hops) => hops.checked_sub(1),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -235,10 +235,8 @@ impl Stack {
         if timer == Timer::AcceptGiveUp {
             self.stop_accept(id);
             self.counters.timeouts += 1;
-            let hung_up = self
-                .dialogs
-                .get(id)
-                .is_some_and(|dialog| dialog.state == DialogState::Terminating);
+            let hung_up =
+                self.dialogs.get(id).is_some_and(|dialog| dialog.state == DialogState::Terminating);
             if !self.release_bye(now, id) && !hung_up {
                 self.emit(Event::AckTimeout { dialog: DialogId(id) });
             }
