@@ -322,11 +322,17 @@ impl LocalEngine {
 
     /// Sends a command to the worker of a handle if an engine is attached.
     pub(super) fn send(&mut self, worker: u16, command: Command) -> Option<u64> {
+        let sequence = self.sequence + 1;
+        self.send_as(worker, command, sequence)?;
+        self.sequence = sequence;
+        Some(sequence)
+    }
+
+    /// Sends a command under a given sequence.
+    pub(super) fn send_as(&mut self, worker: u16, command: Command, sequence: u64) -> Option<()> {
         let State::Up(session) = &mut self.state else { return None };
-        let lane = session.lane_mut(worker)?;
-        self.sequence += 1;
-        lane.push(command, self.sequence);
-        Some(self.sequence)
+        session.lane_mut(worker)?.push(command, sequence);
+        Some(())
     }
 
     pub(super) fn flush(&mut self) {
@@ -419,8 +425,10 @@ impl EngineLink for LocalEngine {
         }
     }
 
-    fn put(&mut self, _: Instant, handle: Handle, spec: TerminationSpec) {
+    fn put(&mut self, now: Instant, handle: Handle, spec: TerminationSpec) {
         self.desired.put(handle, spec);
+        // A lease shorter than those before is renewed sooner.
+        self.renew_at = self.renew_at.min(now + self.renewal());
         let Some(spec) = self.desired.specification(handle) else { return };
         self.send(handle.worker, Command::Put { handle, spec });
         self.flush();

@@ -28,6 +28,8 @@ pub mod local;
 pub mod process;
 mod run;
 mod session;
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
 use std::os::fd::OwnedFd;

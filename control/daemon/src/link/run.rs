@@ -5,10 +5,13 @@ use super::session::Phase;
 use super::{Endpoint, Family, Installed, LinkEvent};
 use std::time::Duration;
 use tandem_contract::command::Command;
-use tandem_contract::event::{EndCause, Event};
+use tandem_contract::event::{EndCause, Event, Refusal};
 use tandem_contract::handle::Handle;
 use tandem_contract::limits::DEFAULT_ENDPOINTS_AHEAD;
 use tandem_wire::time::Instant;
+
+/// Sequence of every renewal: a refusal of one names what the engine does not hold.
+const RENEWAL: u64 = 0;
 
 /// Rounds of reading events before other work gets its turn.
 const ROUNDS: usize = 4;
@@ -124,13 +127,7 @@ impl LocalEngine {
                 }
             }
             Event::Refused { handle, sequence, refusal } => {
-                if let State::Up(session) = &mut self.state {
-                    session.unanswered.remove(&sequence);
-                }
-                let context = self.desired.context(handle).unwrap_or_default();
-                if self.desired.ended(handle) {
-                    self.events.push_back(LinkEvent::Refused { handle, context, refusal });
-                }
+                self.handle_refusal(handle, sequence, refusal);
             }
             Event::Latched { handle, source, rtcp, moved } => {
                 self.desired.latched(handle, source, rtcp);
@@ -146,6 +143,24 @@ impl LocalEngine {
                 self.events.push_back(LinkEvent::SsrcChanged { handle, old, new });
             }
             Event::Ended { handle, context, cause } => self.tell_ended(handle, context, cause),
+        }
+    }
+
+    fn handle_refusal(&mut self, handle: Handle, sequence: u64, refusal: Refusal) {
+        if let State::Up(session) = &mut self.state {
+            session.unanswered.remove(&sequence);
+        }
+        let Some(context) = self.desired.context(handle) else { return };
+        if sequence == RENEWAL {
+            // It is wanted and the engine does not have it (yet): state it again.
+            if self.desired.is_wanted(handle) {
+                self.reinstall(handle);
+            }
+        } else if self.desired.ended(handle) {
+            self.events.push_back(LinkEvent::Refused { handle, context, refusal });
+        } else {
+            // It was to end and is not there.
+            self.tell_ended(handle, context, EndCause::Subtracted);
         }
     }
 
@@ -195,7 +210,7 @@ impl LocalEngine {
         }
     }
 
-    fn renewal(&self) -> Duration {
+    pub(super) fn renewal(&self) -> Duration {
         Duration::from_millis(u64::from(self.desired.lease_ms() / 3).max(100))
     }
 
@@ -210,7 +225,7 @@ impl LocalEngine {
         }
         for worker in workers {
             for terminations in self.desired.renewals(worker) {
-                self.send(worker, Command::Renew { terminations, lease_ms });
+                self.send_as(worker, Command::Renew { terminations, lease_ms }, RENEWAL);
             }
         }
     }
