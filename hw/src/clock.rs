@@ -1,4 +1,10 @@
 //! The clock of the engine.
+//!
+//! It is the system's monotonic clock, read without a system call (vDSO): 17 ns on a 2-core
+//! virtual machine (`examples/figures`). Reading the time-stamp counter alone takes 8 ns there;
+//! a calibrated clock of our own on top of it would save less than 10 ns per burst, which is a
+//! tenth of a nanosecond per packet at full load, and would have to follow the system's frequency
+//! corrections. So there is none.
 
 use tandem_wire::time::Instant;
 

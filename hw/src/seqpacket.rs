@@ -196,3 +196,101 @@ impl From<Connection> for OwnedFd {
         connection.fd
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::doorbell::Doorbell;
+    use crate::shm::Memory;
+
+    /// A path for a socket that no other test uses, in a folder that goes with the value.
+    struct Place(PathBuf);
+
+    impl Place {
+        fn new(name: &str) -> Self {
+            let folder =
+                std::env::temp_dir().join(format!("tandem-hw-{name}-{}", std::process::id()));
+            std::fs::create_dir_all(&folder).unwrap();
+            Self(folder)
+        }
+
+        fn path(&self) -> PathBuf {
+            self.0.join("engine.sock")
+        }
+    }
+
+    impl Drop for Place {
+        fn drop(&mut self) {
+            let _ = std::fs::remove_dir_all(&self.0);
+        }
+    }
+
+    #[test]
+    fn messages_keep_their_bounds_and_carry_descriptors() {
+        let place = Place::new("carry");
+        let listener = Listener::bind(place.path()).unwrap();
+        assert!(listener.accept().unwrap().is_none());
+        let control = Connection::connect(place.path()).unwrap();
+        let engine = listener.accept().unwrap().unwrap();
+        assert_eq!(engine.peer_pid().unwrap(), std::process::id());
+        assert_eq!(control.peer_pid().unwrap(), std::process::id());
+        assert_eq!(engine.peer_uid().unwrap(), rustix::process::getuid().as_raw());
+
+        let memory = Memory::create("lane", 4_096).unwrap();
+        let bell = Doorbell::new().unwrap();
+        engine.send(b"hello", &[memory.fd(), bell.as_fd()]).unwrap();
+        engine.send(b"second", &[]).unwrap();
+        let mut buffer = [0; 16];
+        let first = control.recv(&mut buffer).unwrap().unwrap();
+        assert_eq!((&buffer[..first.len], first.truncated), (&b"hello"[..], false));
+        let [shared, rung] = <[OwnedFd; 2]>::try_from(first.fds).unwrap();
+        Doorbell::from_fd(rung).unwrap().ring();
+        assert!(bell.drain());
+        assert_eq!(Memory::from_fd(shared, 4_096).unwrap().len(), 4_096);
+        let second = control.recv(&mut buffer[..3]).unwrap().unwrap();
+        assert_eq!((second.len, second.truncated, second.fds.len()), (3, true, 0));
+        let error = control.recv(&mut buffer).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
+
+        drop(engine);
+        assert!(control.recv(&mut buffer).unwrap().is_none(), "the peer has closed");
+        let error = control.send(b"x", &[]).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::BrokenPipe);
+    }
+
+    #[test]
+    fn as_many_descriptors_as_the_kernel_allows() {
+        let (one, two) = Connection::pair().unwrap();
+        let bell = Doorbell::new().unwrap();
+        let fds = [bell.as_fd(); MAX_FDS + 1];
+        one.send(b"all", &fds[..MAX_FDS]).unwrap();
+        let message = two.recv(&mut [0; 8]).unwrap().unwrap();
+        assert_eq!((message.fds.len(), message.truncated), (MAX_FDS, false));
+        let error = one.send(b"more", &fds).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
+        assert!(one.send(b"", &[]).is_err(), "that would look like the end");
+    }
+
+    #[test]
+    fn a_dead_socket_is_replaced_and_a_living_one_is_not() {
+        let place = Place::new("dead");
+        let first = Listener::bind(place.path()).unwrap();
+        let error = Listener::bind(place.path()).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
+        // A process that was killed leaves its file behind.
+        let Listener { fd, path } = &first;
+        assert!(path.exists());
+        let left = fd.try_clone().unwrap();
+        rustix::net::shutdown(&left, rustix::net::Shutdown::Both).unwrap();
+        let second = Listener::bind(place.path()).unwrap();
+        assert!(Connection::connect(place.path()).is_ok());
+        drop(second);
+        assert!(!place.path().exists());
+
+        std::fs::write(place.path(), "a file").unwrap();
+        assert!(Listener::bind(place.path()).is_err());
+        assert_eq!(std::fs::read(place.path()).unwrap(), b"a file", "not ours to remove");
+        let error = Connection::connect(place.0.join("nobody")).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::NotFound);
+    }
+}

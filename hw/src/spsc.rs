@@ -15,8 +15,9 @@
 //! - Entries are copied word by word with relaxed atomics, ordered by the positions (`cursor`),
 //!   so even two producers on one region (a misuse, or a hostile process) only garble entries.
 //!
-//! JUSTIFICATION: two processes exchange entries with two cache-line transfers and no system
-//! call; the same command over a Unix socket costs more than a microsecond of kernel time.
+//! JUSTIFICATION: two processes exchange entries without a system call: 16 ns for 128 octets
+//! pushed and popped, against 700 ns over a Unix socket (`examples/figures`, one core of a virtual
+//! machine).
 
 use crate::cursor::{Cells, Reader, Writer};
 #[cfg(not(loom))]

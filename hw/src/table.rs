@@ -3,6 +3,8 @@
 //! Region (native byte order): magic, octets per entry, entries, reserved (u64 each), then per
 //! entry a sequence number and its words. The number is odd while the writer is inside.
 //!
+//! A read costs no message and no wait of the writer's; the writer never waits for readers.
+//!
 //! The writer: number odd (relaxed), Release fence, words (relaxed), number even (Release). The
 //! reader: number (Acquire), words (relaxed), Acquire fence, number again (relaxed). If the reader
 //! sees a word of a later write, the fences make it see that write's odd number too (or a later

@@ -1,6 +1,10 @@
 //! Sockets by epoll, recvmmsg and sendmmsg: one system call per socket that has packets, and one
 //! per run of packets that leave from the same socket.
 //!
+//! JUSTIFICATION: one `recvfrom` and one `sendto` per packet are two system calls for each packet;
+//! the batched calls, which no safe wrapper offers for scattered addresses, need two for the
+//! packets of a socket, and `examples/figures` compares them with io_uring.
+//!
 //! Invariants of the unsafe code: each of the [`BURST`] receive headers points to its own `iov`
 //! and `name` in boxed slices that never move; before a call the `iov` of header `i` points into
 //! the frame `spare[i]`, which nobody else accesses. The kernel reads and writes all of them only
