@@ -2,8 +2,8 @@
 
 /// Packets that walk together through one worker turn.
 pub const BURST: usize = 64;
-/// Workers of one engine.
-pub const MAX_WORKERS: usize = 64;
+/// Workers of one engine: four descriptors of each go in one message, which can carry 253.
+pub const MAX_WORKERS: usize = 63;
 /// Terminations of one worker; the `socket` port is bounded sooner by the open-files limit.
 pub const MAX_TERMINATIONS: u32 = 131_072;
 /// Terminations of one worker when nothing else is configured.

@@ -89,7 +89,7 @@ impl RtcpState {
         let known = |note: &&Note| block.lsr != 0 && note.ntp_middle == block.lsr;
         let Some(note) = self.notes.iter().find(known) else { return };
         let total = now.since(note.sent).as_nanos();
-        let theirs = u128::from(block.dlsr) * 1_000_000_000 >> 16;
+        let theirs = (u128::from(block.dlsr) * 1_000_000_000) >> 16;
         // A party that claims to have waited longer than the time that passed says nothing;
         // its clock may run a little fast, so a small excess is a round trip of zero.
         if theirs > total + 50_000_000 {
@@ -139,7 +139,7 @@ impl RtcpState {
         let expected = m.expected - self.expected_before;
         let lost = expected.saturating_sub(received.saturating_sub(self.received_before));
         (self.expected_before, self.received_before) = (m.expected, received);
-        let fraction = if expected == 0 { 0 } else { (lost << 8) / expected };
+        let fraction = (lost << 8).checked_div(expected).unwrap_or(0);
         let jitter = u128::from(m.jitter_ns) * u128::from(m.clock_rate) / 1_000_000_000;
         let known = self.their_sr.ntp_middle != 0;
         let delay = now.since(self.their_sr.sent).as_nanos() * 65_536 / 1_000_000_000;

@@ -85,7 +85,7 @@ mod tests {
     #[test]
     fn fixed_point_units_are_exact_to_a_nanosecond_in_a_second() {
         for rate in [8_000u32, 16_000, 44_100, 48_000, 90_000] {
-            let second = u64::from(rate) * u64::from(unit_q12(rate)) >> 12;
+            let second = (u64::from(rate) * u64::from(unit_q12(rate))) >> 12;
             assert!(1_000_000_000 - second <= 23, "{rate}: {second}");
         }
     }

@@ -74,7 +74,7 @@ impl StreamHot {
     /// After `ext` moved into a new word: begins it, and settles the words that are too far back
     /// to change.
     #[cold]
-    pub(super) fn enter_words(&mut self, window: &mut Window, cold: &mut StreamCold) {
+    pub(super) fn enter_words(&self, window: &mut Window, cold: &mut StreamCold) {
         self.enter_words_from(window, cold, self.ext / 64);
     }
 

@@ -54,7 +54,7 @@ impl StreamHot {
         }
         let packet_ns = match self.unit_q12 {
             0 => (m.last_ns - m.first_ns) / m.expected.max(1),
-            unit => u64::from(self.packet_units) * u64::from(unit) >> 12,
+            unit => (u64::from(self.packet_units) * u64::from(unit)) >> 12,
         };
         m.burst_lost = burst.burst_lost;
         m.burst_packets = burst.burst_packets;

@@ -49,11 +49,17 @@ impl Window {
     }
 
     pub(super) fn word(&self, word: u64) -> u64 {
-        self.words[(word % WORDS as u64) as usize]
+        self.words[place(word)]
     }
 
     #[inline]
     fn word_mut(&mut self, ext: u64) -> &mut u64 {
-        &mut self.words[(ext / 64 % WORDS as u64) as usize]
+        &mut self.words[place(ext / 64)]
     }
+}
+
+#[inline]
+fn place(word: u64) -> usize {
+    // The remainder is far below any usize.
+    usize::try_from(word % WORDS as u64).unwrap_or(0)
 }
