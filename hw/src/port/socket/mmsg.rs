@@ -5,13 +5,14 @@
 //! the batched calls, which no safe wrapper offers for scattered addresses, need two for the
 //! packets of a socket, and `examples/figures` compares them with io_uring.
 //!
-//! Invariants of the unsafe code: each of the [`BURST`] receive headers points to its own `iov`
-//! and `name` in boxed slices that never move; before a call the `iov` of header `i` points into
+//! Invariants of the unsafe code: each of the [`BURST`] receive headers points to its own `iov`,
+//! `name` and `control` in boxed slices that never move; before a call the `iov` of header `i` points into
 //! the frame `spare[i]`, which nobody else accesses. The kernel reads and writes all of them only
 //! during the call. The number of messages that a call returns is checked before use.
 
 use super::departing::empty_header;
 use super::name::{self, NAME_LEN, Name};
+use super::stamp::{self, BurstTime, STAMP_LEN};
 use super::{RESERVE, SocketConfig, set_dscp, slot_limit};
 use crate::doorbell::Doorbell;
 use crate::frame::{FrameId, FramePool, HEADROOM, MAX_PAYLOAD};
@@ -48,7 +49,13 @@ struct Headers {
     headers: Box<[libc::mmsghdr]>,
     iovs: Box<[libc::iovec]>,
     names: Box<[Name]>,
+    controls: Box<[Control]>,
 }
+
+/// Room for an arrival time, aligned as a control message is.
+#[derive(Clone, Copy)]
+#[repr(C, align(8))]
+struct Control([u8; STAMP_LEN]);
 
 impl Headers {
     fn new(count: usize) -> Self {
@@ -66,7 +73,8 @@ impl Headers {
                 libc::mmsghdr { msg_hdr: header, msg_len: 0 }
             })
             .collect();
-        Self { headers, iovs, names }
+        let controls = vec![Control([0; STAMP_LEN]); count].into_boxed_slice();
+        Self { headers, iovs, names, controls }
     }
 }
 
@@ -168,7 +176,7 @@ impl Mmsg {
         &mut self,
         index: u32,
         room: usize,
-        now: Instant,
+        time: BurstTime,
         out: &mut ArrayVec<Received, BURST>,
     ) -> bool {
         let wanted = room.min(self.prepare());
@@ -179,7 +187,10 @@ impl Mmsg {
             self.counters.starved += 1;
             return true;
         }
-        for message in &mut self.receive.headers[..wanted] {
+        let places = self.receive.headers.iter_mut().zip(&mut self.receive.controls);
+        for (message, control) in places.take(wanted) {
+            message.msg_hdr.msg_control = (&raw mut *control).cast();
+            message.msg_hdr.msg_controllen = STAMP_LEN;
             #[expect(clippy::cast_possible_truncation, reason = "28")]
             {
                 message.msg_hdr.msg_namelen = NAME_LEN as u32;
@@ -205,24 +216,31 @@ impl Mmsg {
             return more && !self.is_dead(index, &error);
         };
         let got = got.min(wanted);
-        self.take(got, index, now, out);
+        self.take(got, index, time, out);
         got == wanted
     }
 
     /// Moves the first `got` spare frames, filled by the kernel, to `out`.
-    fn take(&mut self, got: usize, index: u32, now: Instant, out: &mut ArrayVec<Received, BURST>) {
+    fn take(
+        &mut self,
+        got: usize,
+        index: u32,
+        time: BurstTime,
+        out: &mut ArrayVec<Received, BURST>,
+    ) {
         for (place, frame) in self.spare.drain(..got).enumerate() {
             let message = &self.receive.headers[place];
             let name_len = (message.msg_hdr.msg_namelen as usize).min(NAME_LEN);
             let source = name::parse(&self.receive.names[place].0[..name_len]);
             let len = (message.msg_len as usize).min(MAX_PAYLOAD);
             let truncated = message.msg_hdr.msg_flags & libc::MSG_TRUNC != 0;
+            let control_len = message.msg_hdr.msg_controllen.min(STAMP_LEN);
+            let arrival = time.arrival(&self.receive.controls[place].0[..control_len]);
             self.counters.received += 1;
             self.counters.truncated += u64::from(truncated);
             #[expect(clippy::cast_possible_truncation, reason = "both are below FRAME_SIZE")]
             let (start, len) = (HEADROOM as u16, len as u16);
-            let packet =
-                Received { frame, start, len, slot: index, truncated, source, arrival: now };
+            let packet = Received { frame, start, len, slot: index, truncated, source, arrival };
             if let Err(refused) = out.try_push(packet) {
                 // Never: no more were asked for than there was room.
                 self.pool.free(refused.element().frame);
@@ -326,6 +344,7 @@ impl Port for Mmsg {
     }
 
     fn receive_burst(&mut self, now: Instant, out: &mut ArrayVec<Received, BURST>) {
+        let time = BurstTime::new(now);
         // Every time, so that a slot with packets without end does not hide the others.
         self.poll(Duration::ZERO);
         // Ready slots take turns: one with more packets queues up behind the others.
@@ -335,7 +354,7 @@ impl Port for Mmsg {
                 return;
             }
             let Some(index) = self.ready.pop_front() else { return };
-            if self.receive_slot(index, room, now, out) {
+            if self.receive_slot(index, room, time, out) {
                 self.ready.push_back(index);
             } else if let Some(slot) = self.slots.get_mut(index as usize) {
                 slot.ready = false;
@@ -407,6 +426,7 @@ impl Port for Mmsg {
         epoll::add(&self.epoll, &endpoint, data, EventFlags::IN)
             .map_err(io::Error::from)
             .map_err(PortError::system("epoll_ctl"))?;
+        stamp::enable(&endpoint);
         place.generation = generation;
         place.socket = Some(endpoint);
         Ok(())

@@ -14,6 +14,7 @@ mod departing;
 mod mmsg;
 mod name;
 mod provided;
+mod stamp;
 mod uring;
 
 pub use available::Unavailable;

@@ -1,11 +1,12 @@
 //! Sockets by io_uring: one ring per worker, multishot receive into the frames themselves, one
 //! system call per burst.
 //!
-//! The frames are the kernel's provided buffers. The kernel writes its header (16 octets) and the
-//! sender's address (28) right before the payload, which so starts at [`HEADROOM`] without a copy:
+//! The frames are the kernel's provided buffers. The kernel writes its header, the sender's
+//! address and the arrival time right before the payload, which so starts at [`HEADROOM`] without
+//! a copy:
 //!
 //! ```text
-//! frame: | 84 free | recvmsg_out 16 | name 28 | payload ... 1856 | 64 free |
+//! frame: | 52 free | recvmsg_out 16 | name 28 | stamp 32 | payload ... 1856 | 64 free |
 //! ```
 //!
 //! JUSTIFICATION: relaying 64-packet bursts on loopback, one packet per socket as calls have them,
@@ -28,6 +29,7 @@
 use super::departing::{Records, empty_header};
 use super::name::{self, NAME_LEN};
 use super::provided::Provided;
+use super::stamp::{self, BurstTime, STAMP_LEN};
 use super::{RESERVE, SocketConfig, set_dscp, slot_limit};
 use crate::doorbell::Doorbell;
 use crate::frame::{FrameId, FramePool, HEADROOM, MAX_PAYLOAD};
@@ -48,7 +50,7 @@ use tandem_wire::addr::SockAddr;
 use tandem_wire::time::Instant;
 
 const OUT_LEN: usize = 16;
-const HEADER_LEN: usize = OUT_LEN + NAME_LEN;
+const HEADER_LEN: usize = OUT_LEN + NAME_LEN + STAMP_LEN;
 /// Where the kernel starts to write in a frame.
 const BUFFER_START: usize = HEADROOM - HEADER_LEN;
 #[expect(clippy::cast_possible_truncation, reason = "below FRAME_SIZE")]
@@ -160,6 +162,7 @@ impl Uring {
         {
             receive.msg_namelen = NAME_LEN as u32;
         }
+        receive.msg_controllen = STAMP_LEN;
         let stash = 2 * completions as usize;
         let records = Records::new(SENDS);
         let mut port = Self {
@@ -290,20 +293,20 @@ impl Uring {
     }
 
     /// Handles completions until `out` is full or none is there.
-    fn harvest(&mut self, now: Instant, out: &mut ArrayVec<Received, BURST>) {
+    fn harvest(&mut self, time: BurstTime, out: &mut ArrayVec<Received, BURST>) {
         while !out.is_full() {
             let next = self.stash.pop_front().or_else(|| self.next_completion());
             let Some(completion) = next else { return };
-            if let Some(packet) = self.handle(completion, now) {
+            if let Some(packet) = self.handle(completion, time) {
                 out.push(packet);
             }
         }
     }
 
-    fn handle(&mut self, completion: Completion, now: Instant) -> Option<Received> {
+    fn handle(&mut self, completion: Completion, time: BurstTime) -> Option<Received> {
         let (kind, generation, index) = completion.parts();
         match kind {
-            KIND_RECEIVE => return self.handle_receive(completion, generation, index, now),
+            KIND_RECEIVE => return self.handle_receive(completion, generation, index, time),
             KIND_SEND => self.handle_late_send(completion),
             KIND_BELL => self.handle_bell(completion, generation),
             _ => {}
@@ -326,7 +329,7 @@ impl Uring {
         completion: Completion,
         generation: u32,
         index: u32,
-        now: Instant,
+        time: BurstTime,
     ) -> Option<Received> {
         let frame = cqueue::buffer_select(completion.flags)
             .and_then(|buffer| self.memory.provided.take(buffer));
@@ -343,8 +346,9 @@ impl Uring {
         }
         let parsed = u32::try_from(completion.result)
             .ok()
-            .and_then(|len| parse(self.memory.pool.bytes(&frame), len));
-        let Some((source, len, truncated)) = parsed else {
+            .and_then(|len| parse(self.memory.pool.bytes(&frame), len))
+            .map(|a| (a.source, a.len, a.truncated, time.arrival(a.control)));
+        let Some((source, len, truncated, arrival)) = parsed else {
             self.counters.receive_errors += 1;
             self.memory.pool.free(frame);
             return None;
@@ -353,7 +357,7 @@ impl Uring {
         self.counters.truncated += u64::from(truncated);
         #[expect(clippy::cast_possible_truncation, reason = "128")]
         let start = HEADROOM as u16;
-        Some(Received { frame, start, len, slot: index, truncated, source, arrival: now })
+        Some(Received { frame, start, len, slot: index, truncated, source, arrival })
     }
 
     /// A receive has ended; `current` if its slot is still the one that it was for.
@@ -494,7 +498,7 @@ impl Uring {
         let pause = Timespec::new().nsec(10_000_000);
         for _ in 0..100 {
             while let Some(completion) = self.stash.pop_front().or_else(|| self.next_completion()) {
-                let stale = self.handle(completion, Instant::ZERO);
+                let stale = self.handle(completion, BurstTime::new(Instant::ZERO));
                 debug_assert!(stale.is_none(), "every generation has passed");
             }
             if self.standing == 0 && self.memory.records.in_flight() == 0 {
@@ -538,21 +542,34 @@ fn build_ring(mode: Mode, completions: u32) -> io::Result<IoUring> {
     .build(SUBMISSIONS)
 }
 
-/// Sender, payload length and whether it was cut, out of what the kernel wrote to a frame; `len`
-/// is what it says that it wrote. `None` if that can't be.
+/// What the kernel wrote before a payload.
+#[derive(Debug, PartialEq, Eq)]
+struct Arrived<'a> {
+    source: SockAddr,
+    control: &'a [u8],
+    len: u16,
+    truncated: bool,
+}
+
+/// Reads what the kernel wrote to a frame; `len` is how much it says that it wrote. `None` if that
+/// can't be.
 #[inline]
-fn parse(frame: &[u8], len: u32) -> Option<(SockAddr, u16, bool)> {
+fn parse(frame: &[u8], len: u32) -> Option<Arrived<'_>> {
     let payload = len.checked_sub(BUFFER_LEN - MAX_PAYLOAD_U32)?;
     if payload > MAX_PAYLOAD_U32 {
         return None;
     }
     let header = frame.get(BUFFER_START..HEADROOM)?;
-    let (out, name) = header.split_first_chunk::<OUT_LEN>()?;
+    let (out, rest) = header.split_first_chunk::<OUT_LEN>()?;
+    let (name, control) = rest.split_at_checked(NAME_LEN)?;
     let field = |at: usize| u32::from_ne_bytes([out[at], out[at + 1], out[at + 2], out[at + 3]]);
-    let (name_len, flags) = (field(0) as usize, field(12));
-    let source = name::parse(name.get(..name_len)?);
-    let truncated = flags & libc::MSG_TRUNC as u32 != 0;
-    Some((source, u16::try_from(payload).ok()?, truncated))
+    let (name_len, control_len, flags) = (field(0) as usize, field(4) as usize, field(12));
+    Some(Arrived {
+        source: name::parse(name.get(..name_len)?),
+        control: control.get(..control_len)?,
+        len: u16::try_from(payload).ok()?,
+        truncated: flags & libc::MSG_TRUNC as u32 != 0,
+    })
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "below FRAME_SIZE")]
@@ -577,11 +594,11 @@ impl Port for Uring {
 
     fn receive_burst(&mut self, now: Instant, out: &mut ArrayVec<Received, BURST>) {
         self.replenish();
-        let before = out.len();
-        self.harvest(now, out);
+        let (before, time) = (out.len(), BurstTime::new(now));
+        self.harvest(time, out);
         if out.len() == before && self.wants_call() {
             self.submit();
-            self.harvest(now, out);
+            self.harvest(time, out);
         }
     }
 
@@ -653,6 +670,7 @@ impl Port for Uring {
             let error = io::ErrorKind::Other.into();
             return Err(PortError::System { operation: "registering the socket", error });
         }
+        stamp::enable(&endpoint);
         place.socket = Some(endpoint);
         place.generation = (place.generation + 1) & GENERATION_MASK;
         if !self.arm(slot) {
@@ -724,28 +742,34 @@ impl Port for Uring {
 mod tests {
     use super::*;
 
-    fn written(name_len: u32, flags: u32) -> Vec<u8> {
+    fn written(name_len: u32, control_len: u32, flags: u32) -> Vec<u8> {
         let mut frame = vec![0; crate::frame::FRAME_SIZE];
-        for (at, field) in [(0, name_len), (4, 0), (8, 172), (12, flags)] {
+        for (at, field) in [(0, name_len), (4, control_len), (8, 172), (12, flags)] {
             frame[BUFFER_START + at..][..4].copy_from_slice(&field.to_ne_bytes());
         }
         let mut name = name::Name::EMPTY;
         name.set("192.0.2.1:4660".parse::<std::net::SocketAddr>().unwrap().into());
-        frame[BUFFER_START + OUT_LEN..HEADROOM].copy_from_slice(&name.0);
+        frame[BUFFER_START + OUT_LEN..][..NAME_LEN].copy_from_slice(&name.0);
+        frame[HEADROOM - STAMP_LEN..HEADROOM].fill(7);
         frame
     }
 
     #[test]
     fn what_the_kernel_writes_is_checked() {
         let source = "192.0.2.1:4660".parse::<std::net::SocketAddr>().unwrap().into();
-        assert_eq!(parse(&written(16, 0), 44 + 172), Some((source, 172, false)));
-        assert_eq!(parse(&written(16, 0x20), BUFFER_LEN), Some((source, 1_856, true)));
-        assert_eq!(parse(&written(16, 0), 44), Some((source, 0, false)));
-        assert_eq!(parse(&written(16, 0), 43), None, "shorter than its header");
-        assert_eq!(parse(&written(16, 0), BUFFER_LEN + 1), None, "longer than the buffer");
-        assert_eq!(parse(&written(29, 0), 44 + 172), None, "a name longer than its room");
-        assert_eq!(parse(&written(u32::MAX, 0), 44 + 172), None);
-        assert_eq!(parse(&written(7, 0), 44 + 172), Some((SockAddr::NONE, 172, false)));
+        let check = |written: Vec<u8>, len| {
+            parse(&written, len).map(|a| (a.source, a.control.len(), a.len, a.truncated))
+        };
+        let full = |len| check(written(16, 32, 0), len);
+        assert_eq!(full(76 + 172), Some((source, 32, 172, false)));
+        assert_eq!(full(76), Some((source, 32, 0, false)));
+        assert_eq!(check(written(16, 0, 0x20), BUFFER_LEN), Some((source, 0, 1_856, true)));
+        assert_eq!(full(75), None, "shorter than its header");
+        assert_eq!(full(BUFFER_LEN + 1), None, "longer than the buffer");
+        assert_eq!(check(written(29, 0, 0), 76), None, "a name longer than its room");
+        assert_eq!(check(written(16, 33, 0), 76), None, "control longer than its room");
+        assert_eq!(check(written(u32::MAX, u32::MAX, 0), 76), None);
+        assert_eq!(check(written(7, 0, 0), 77), Some((SockAddr::NONE, 0, 1, false)));
     }
 
     #[test]
@@ -764,10 +788,10 @@ mod tests {
         };
         let buffer = |id: u32| id << 16 | 1;
         for (user_data, result, flags) in [
-            (tag(KIND_RECEIVE, 0, 0), 44, buffer(64)),
-            (tag(KIND_RECEIVE, 0, 99), 44, buffer(65_535)),
-            (tag(KIND_RECEIVE, 0, 1), 44, 2),
-            (tag(KIND_RECEIVE, 9, 1), 44, buffer(3)),
+            (tag(KIND_RECEIVE, 0, 0), 76, buffer(64)),
+            (tag(KIND_RECEIVE, 0, 99), 76, buffer(65_535)),
+            (tag(KIND_RECEIVE, 0, 1), 76, 2),
+            (tag(KIND_RECEIVE, 9, 1), 76, buffer(3)),
             (tag(KIND_SEND, 0, 0), 1, 0),
             (tag(KIND_SEND, 1, 5_000), 1, 0),
             (tag(KIND_BELL, 77, 0), 1, 2),
@@ -775,7 +799,8 @@ mod tests {
             (u64::MAX, i32::MIN, u32::MAX),
         ] {
             let completion = Completion { user_data, result, flags };
-            assert!(port.handle(completion, Instant::ZERO).is_none(), "{completion:?}");
+            let time = BurstTime::new(Instant::ZERO);
+            assert!(port.handle(completion, time).is_none(), "{completion:?}");
         }
         assert_eq!(port.available(), 512);
     }
