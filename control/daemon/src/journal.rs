@@ -223,6 +223,7 @@ impl Journal {
             }
         }
         store.apply(&batch)?;
+        mover.forget_recorded()?;
         let alive = mover.alive();
         let first = mover.begin(&mut folder)?;
         let registrations = store.registrations(Timestamp::now())?;

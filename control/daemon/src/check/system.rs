@@ -1,6 +1,7 @@
 //! Limits of the machine and of this process.
 
 use super::Finding;
+use crate::cli::run::{MAX_SOCKET_PATH, engine_program, engine_socket};
 use crate::cli::runfile::FolderLock;
 use crate::config::Config;
 use std::fs;
@@ -24,7 +25,7 @@ pub fn look(config: &Config, data: &Path) -> Vec<Finding> {
         cores(config),
         clock(),
         folder(data),
-        engine(config),
+        engine(config, data),
     ]
 }
 
@@ -139,15 +140,23 @@ fn folder(data: &Path) -> Finding {
     }
 }
 
-fn engine(config: &Config) -> Finding {
-    let program = crate::cli::run::engine_program(config);
+fn engine(config: &Config, data: &Path) -> Finding {
+    let program = engine_program(config);
+    let socket = engine_socket(config, data);
+    if socket.as_os_str().len() > MAX_SOCKET_PATH {
+        return Finding::error(
+            "engine",
+            format!("the path of its socket {} is too long", socket.display()),
+            format!("set engine.socket to a path of at most {MAX_SOCKET_PATH} octets"),
+        );
+    }
     if program.is_file() {
         Finding::ok("engine", program.display().to_string())
     } else {
         Finding::error(
             "engine",
             format!("{} is neither beside tandem nor in the PATH", program.display()),
-            "build it with `cargo build --release -p tandem-engine`, or set engine.binary",
+            "build it with `cargo build --release -p tandem-engine`, or set engine.program",
         )
     }
 }

@@ -21,10 +21,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tandem_hw::limits::{OpenFiles, raise_open_files};
 use tokio::runtime::Runtime;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// How long the start waits for the engine before it says so and goes on without.
 const ENGINE_WITHIN: Duration = Duration::from_secs(3);
+/// Longest path of a Unix socket, octets (`sockaddr_un`).
+pub const MAX_SOCKET_PATH: usize = 107;
 /// How often it is looked whether the signalling thread still runs.
 const WATCH_EVERY: Duration = Duration::from_millis(250);
 
@@ -53,10 +55,20 @@ pub struct RunArgs {
 /// The program of the engine: as configured, else beside this one.
 #[must_use]
 pub fn engine_program(config: &Config) -> PathBuf {
-    if config.engine.binary.is_empty() {
+    if config.engine.program.is_empty() {
         sibling::find("tandem-engine")
     } else {
-        PathBuf::from(&config.engine.binary)
+        PathBuf::from(&config.engine.program)
+    }
+}
+
+/// The socket of the engine: as configured, else in the data folder.
+#[must_use]
+pub fn engine_socket(config: &Config, data: &Path) -> PathBuf {
+    if config.engine.socket.is_empty() {
+        data.join("engine.sock")
+    } else {
+        PathBuf::from(&config.engine.socket)
     }
 }
 
@@ -82,7 +94,7 @@ pub fn run(args: &RunArgs) -> CliResult {
             tandem_hw::limits::open_files()
         }
     };
-    let running = Running::start(config, data)?;
+    let mut running = Running::start(config, data)?;
     running.wait_for_engine();
     running.tell(data)?;
     let banner = say(running.banner(data, files));
@@ -90,6 +102,30 @@ pub fn run(args: &RunArgs) -> CliResult {
     RunFile::remove(data);
     running.stop();
     banner.and(ended)
+}
+
+/// The signals that end the daemon; listened to from the start, so that none kills it half-way.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn listen(runtime: &Runtime) -> CliResult<Self> {
+        let _context = runtime.enter();
+        let fail = |error| CliError::failed(format!("cannot wait for signals: {error}"));
+        Ok(Self {
+            terminate: signal(SignalKind::terminate()).map_err(fail)?,
+            interrupt: signal(SignalKind::interrupt()).map_err(fail)?,
+        })
+    }
+
+    async fn received(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
 }
 
 /// Everything that runs, in the order of its start.
@@ -101,6 +137,7 @@ struct Running {
     core: CoreHandle,
     http: SocketAddr,
     runtime: Runtime,
+    signals: Signals,
     /// Ends when dropped.
     _users: Follower,
 }
@@ -128,6 +165,7 @@ impl Running {
             .enable_all()
             .build()
             .map_err(|error| CliError::failed(format!("cannot start threads: {error}")))?;
+        let signals = Signals::listen(&runtime)?;
         let listener = runtime.block_on(api::bind(config.http.listen)).map_err(CliError::failed)?;
         let http = listener.local_addr().map_err(CliError::failed)?;
         let (shared, queries) = Shared::new();
@@ -147,7 +185,17 @@ impl Running {
                 tracing::error!(%error, "the HTTP API has ended");
             }
         });
-        Ok(Self { config, store_path, shared, journal, core, http, runtime, _users: follower })
+        Ok(Self {
+            config,
+            store_path,
+            shared,
+            journal,
+            core,
+            http,
+            runtime,
+            signals,
+            _users: follower,
+        })
     }
 
     /// Waits until the engine is attached, so that the first call finds it.
@@ -228,18 +276,15 @@ impl Running {
     }
 
     /// Waits for a signal to end, or for the signalling thread to fail.
-    fn wait(&self) -> CliResult {
+    fn wait(&mut self) -> CliResult {
+        let (core, signals) = (&self.core, &mut self.signals);
         self.runtime.block_on(async {
-            let fail = |error| CliError::failed(format!("cannot wait for signals: {error}"));
-            let mut terminate = signal(SignalKind::terminate()).map_err(fail)?;
-            let mut interrupt = signal(SignalKind::interrupt()).map_err(fail)?;
             let mut watch = tokio::time::interval(WATCH_EVERY);
             loop {
                 tokio::select! {
-                    _ = terminate.recv() => return Ok(()),
-                    _ = interrupt.recv() => return Ok(()),
+                    () = signals.received() => return Ok(()),
                     _ = watch.tick() => {
-                        if !self.core.is_running() {
+                        if !core.is_running() {
                             return Err(CliError::failed(
                                 "the signalling thread has ended; the log says why. Start tandem again: calls are taken over from the journal",
                             ));
@@ -252,23 +297,23 @@ impl Running {
 
     /// Ends calls, moves the last records into the store, and ends all threads. A second signal
     /// ends at once.
-    fn stop(self) {
+    fn stop(mut self) {
         tracing::info!("stopping: calls are ended");
         self.core.request_stop();
-        self.runtime.block_on(async {
-            let (Ok(mut terminate), Ok(mut interrupt)) =
-                (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
-            else {
-                return;
-            };
-            while self.core.is_running() {
+        let (core, signals) = (&self.core, &mut self.signals);
+        let hurried = self.runtime.block_on(async {
+            while core.is_running() {
                 tokio::select! {
-                    _ = terminate.recv() => return,
-                    _ = interrupt.recv() => return,
+                    () = signals.received() => return true,
                     () = tokio::time::sleep(Duration::from_millis(10)) => {}
                 }
             }
+            false
         });
+        if hurried {
+            // What was not ended comes back from the journal at the next start.
+            std::process::exit(1);
+        }
         if !self.core.stop() {
             tracing::error!("the signalling thread ended by a panic; the journal has its calls");
         }

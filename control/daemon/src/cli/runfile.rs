@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, Write};
 use std::net::SocketAddr;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 /// What a running daemon tells of itself.
@@ -83,6 +84,15 @@ pub enum LockError {
     },
 }
 
+/// Makes a folder that only this user can read: it holds digests of passwords and who called
+/// whom. One that exists keeps its permissions.
+///
+/// # Errors
+/// The system's answer.
+pub fn make_private_folder(path: &Path) -> io::Result<()> {
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
+}
+
 /// The right to use a data folder; the system takes it back when the process ends, however it
 /// ends.
 #[derive(Debug)]
@@ -97,13 +107,14 @@ impl FolderLock {
     /// [`LockError`] if it is not writable, or another process has it.
     pub fn take(data: &Path) -> Result<Self, LockError> {
         let fail = |source| LockError::Folder { path: data.to_owned(), source };
-        fs::create_dir_all(data).map_err(fail)?;
+        make_private_folder(data).map_err(fail)?;
         let path = data.join("lock");
         let mut file = OpenOptions::new()
             .read(true)
             .write(true)
             .create(true)
             .truncate(false)
+            .mode(0o600)
             .open(path)
             .map_err(fail)?;
         match file.try_lock() {

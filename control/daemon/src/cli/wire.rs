@@ -1,6 +1,6 @@
 //! From the configuration to engine, media plane and signalling thread.
 
-use super::run::engine_program;
+use super::run::{MAX_SOCKET_PATH, engine_program, engine_socket};
 use super::{CliError, CliResult};
 use crate::check::system::workers;
 use crate::config::Config;
@@ -32,6 +32,13 @@ pub(super) struct Parts<'a> {
 
 /// Starts the signalling thread; it brings the engine up by itself.
 pub(super) fn start(parts: Parts<'_>) -> CliResult<CoreHandle> {
+    let socket = engine_socket(parts.config, parts.data);
+    if socket.as_os_str().len() > MAX_SOCKET_PATH {
+        return Err(CliError::failed(format!(
+            "the path of the engine's socket {} is longer than {MAX_SOCKET_PATH} octets: set engine.socket to a shorter one",
+            socket.display()
+        )));
+    }
     let link =
         LocalEngine::new(engine_config(parts.config, parts.data)).map_err(CliError::failed)?;
     let media = MediaPlane::new(media_config(parts.config), Box::new(link));
@@ -62,11 +69,6 @@ pub(super) fn media_addresses(config: &Config) -> Vec<IpAddr> {
 
 fn engine_config(config: &Config, data: &Path) -> EngineConfig {
     let media = &config.media;
-    let socket = if config.engine.socket.is_empty() {
-        data.join("engine.sock")
-    } else {
-        config.engine.socket.clone().into()
-    };
     let port = match media.port {
         PortKind::Auto => "auto",
         PortKind::IoUring => "uring",
@@ -84,7 +86,7 @@ fn engine_config(config: &Config, data: &Path) -> EngineConfig {
     }
     EngineConfig {
         program: Some(engine_program(config)),
-        socket,
+        socket: engine_socket(config, data),
         log: Some(data.join("engine.log")),
         workers: u16::try_from(workers(config)).unwrap_or(1),
         addresses: media_addresses(config),

@@ -86,6 +86,9 @@ section! {
         default_expires_s: u32 = 3_600;
         /// Contacts of one user at the same time.
         max_contacts: u32 = 10;
+        /// OPTIONS is sent to each contact over UDP after this time, s, so that the way through its
+        /// NAT stays open; 0 for never.
+        ping_s: u32 = 0;
         /// Lifetime of a nonce, s; then the phone is challenged again.
         nonce_lifetime_s: u32 = 300;
         /// Digest algorithms offered, the best first (RFC 8760): "SHA-256", "MD5".
@@ -158,7 +161,7 @@ section! {
     /// Engine: the process that relays media.
     Engine {
         /// The program; empty for `tandem-engine` beside `tandem`.
-        binary: String = String::new();
+        program: String = String::new();
         /// Its socket; empty for `engine.sock` in the data folder.
         socket: String = String::new();
         /// It ends itself when it has neither a daemon nor a call for this time, s.

@@ -6,7 +6,7 @@ use super::{
     AliveCall, Entry, Inner, JournalCounters, JournalError, MAX_UNMOVED, frame, note_write_error,
     segment::Folder,
 };
-use crate::store::{Batch, Store};
+use crate::store::{Batch, Store, StoreError};
 use std::collections::HashMap;
 use std::fs;
 use std::io;
@@ -55,6 +55,21 @@ impl Mover {
             Entry::CallEnded(record) => drop(self.alive.remove(&record.id)),
             Entry::Registered(_) | Entry::Unregistered { .. } => {}
         }
+    }
+
+    /// Forgets calls whose record the store has: the end of a call may lie in a segment that is
+    /// gone already, while its set-up was carried over.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the store cannot be read.
+    pub(super) fn forget_recorded(&mut self) -> Result<(), StoreError> {
+        let ids: Vec<String> = self.alive.keys().cloned().collect();
+        for id in ids {
+            if self.store.record(&id)?.is_some() {
+                self.alive.remove(&id);
+            }
+        }
+        Ok(())
     }
 
     /// Calls without an end, oldest first.

@@ -1,8 +1,10 @@
 //! The segment files of a journal: `DATA/journal/00000000000000000001.tj`, numbered upwards.
 
 use super::{Entry, JournalError, frame};
+use crate::cli::runfile::make_private_folder;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -32,7 +34,7 @@ impl Folder {
     /// # Errors
     /// [`JournalError::Folder`] if it cannot be made.
     pub fn open(path: &Path) -> Result<Self, JournalError> {
-        fs::create_dir_all(path).map_err(wrap("make the folder", path))?;
+        make_private_folder(path).map_err(wrap("make the folder", path))?;
         Ok(Self { path: path.to_owned(), next: 1 })
     }
 
@@ -75,6 +77,7 @@ impl Folder {
         let file = OpenOptions::new()
             .append(true)
             .create_new(true)
+            .mode(0o600)
             .open(&path)
             .map_err(wrap("make the file", &path))?;
         // Without this the file itself could be gone after a power cut.

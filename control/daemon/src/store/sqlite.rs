@@ -8,9 +8,11 @@ use super::{
     Batch, Cursor, DEFAULT_PAGE, MAX_PAGE, RecordPage, RecordQuery, RegistrationChange, Store,
     StoreError, schema,
 };
+use crate::cli::runfile::make_private_folder;
 use crate::record::{CallRecord, Registration};
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, ToSql, params};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -35,7 +37,8 @@ impl SqliteStore {
     pub fn open(path: &Path) -> Result<Self, StoreError> {
         let folder = path.parent().unwrap_or(Path::new(""));
         let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
-        std::fs::create_dir_all(folder)
+        make_private_folder(folder)
+            .and_then(|()| make_private_file(path))
             .map_err(|source| StoreError::Folder { path: folder.to_owned(), source })?;
         let fail = |source| wrap(path, source);
         let mut writer = connect(path).map_err(fail)?;
@@ -48,6 +51,13 @@ impl SqliteStore {
             });
         }
         schema::migrate(&mut writer).map_err(fail)?;
+        // What ran out while no daemon watched.
+        writer
+            .execute(
+                "DELETE FROM registrations WHERE expires_us < ?1",
+                [Timestamp::now().as_microsecond()],
+            )
+            .map_err(fail)?;
         let reader = connect(path).map_err(fail)?;
         Ok(Self { path: path.to_owned(), writer: Mutex::new(writer), reader: Mutex::new(reader) })
     }
@@ -64,6 +74,12 @@ impl SqliteStore {
     fn fail(&self, source: rusqlite::Error) -> StoreError {
         wrap(&self.path, source)
     }
+}
+
+/// Makes the file, readable by this user alone; SQLite gives its side files the same permissions.
+fn make_private_file(path: &Path) -> std::io::Result<()> {
+    let mut options = std::fs::OpenOptions::new();
+    options.write(true).create(true).truncate(false).mode(0o600).open(path).map(drop)
 }
 
 fn connect(path: &Path) -> rusqlite::Result<Connection> {
@@ -339,6 +355,19 @@ mod tests {
         assert_eq!(page.records, [record("b", 5), record("a", 5)]);
         assert_eq!(store.record("a").unwrap(), Some(record("a", 5)));
         assert_eq!(store.record("c").unwrap(), None);
+    }
+
+    #[test]
+    fn digests_are_for_this_user_alone() {
+        use std::os::unix::fs::PermissionsExt;
+        let folder = tempfile::tempdir().unwrap();
+        let store = open(&folder);
+        store.put_users(vec![User::with_password("a", "b", "c")]).unwrap();
+        for entry in std::fs::read_dir(folder.path().join("sub")).unwrap() {
+            let entry = entry.unwrap();
+            let mode = entry.metadata().unwrap().permissions().mode();
+            assert_eq!(mode & 0o077, 0, "{}", entry.path().display());
+        }
     }
 
     #[test]
