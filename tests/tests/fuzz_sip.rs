@@ -8,6 +8,7 @@ use std::time::Duration;
 use bolero::{TypeGenerator, check};
 use tandem_signalling::build::MessageBuilder;
 use tandem_signalling::digest::{Challenge, Credentials};
+use tandem_signalling::error::{Malformed, ParseError};
 use tandem_signalling::framing::{Frame, Framer};
 use tandem_signalling::header::Header;
 use tandem_signalling::message::{Message, stamp_received, validate_request, validate_response};
@@ -213,7 +214,18 @@ fn framing() {
                 let edits = edits.get(..2).unwrap_or(edits);
                 stream.extend(edited(&seeds[usize::from(*seed) % seeds.len()], edits));
             }
-            assert_eq!(frames(&stream, &[]), frames(&stream, chunks));
+            let whole = frames(&stream, &[]);
+            assert_eq!(whole, frames(&stream, chunks));
+            for frame in whole.0 {
+                let Frame::Message(octets) = frame else { continue };
+                // Framer and parser have to agree on where a message ends; line ends before it, and
+                // a lone CR among them, are passed over.
+                let Ok(message) = Message::parse(&octets) else { continue };
+                let leading = octets.iter().take_while(|it| matches!(it, b'\r' | b'\n')).count();
+                assert_eq!(message.bytes().len(), octets.len() - leading);
+                let body = [Malformed::BodyShort.into(), Malformed::ContentLength.into()];
+                assert!(!message.defect().is_some_and(|it: ParseError| body.contains(&it)));
+            }
         },
     );
 }

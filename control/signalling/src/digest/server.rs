@@ -18,18 +18,22 @@ pub struct Policy {
     pub algorithms: Vec<Algorithm>,
     /// Whether MD5 without `qop` is accepted, from clients of RFC 2069.
     pub accept_without_qop: bool,
+    /// Whether `uri` of the credentials has to be the Request-URI. RFC 3261 §22.4 says that it may
+    /// differ, since a proxy may have changed the Request-URI; a replay is caught by the count.
+    pub strict_uri: bool,
     /// How long a nonce lives.
     pub nonce_lifetime: Duration,
 }
 
 impl Policy {
-    /// SHA-256 before MD5, `qop` required, nonces of five minutes.
+    /// SHA-256 before MD5, `qop` required, any `uri`, nonces of five minutes.
     #[must_use]
     pub fn new(realm: &str) -> Self {
         Self {
             realm: realm.to_owned(),
             algorithms: vec![Algorithm::Sha256, Algorithm::Md5],
             accept_without_qop: false,
+            strict_uri: false,
             nonce_lifetime: Duration::from_secs(300),
         }
     }
@@ -47,7 +51,8 @@ pub enum Refusal {
     UnknownUser,
     /// The proof is wrong.
     WrongPassword,
-    /// `uri` of the credentials is not the Request-URI (RFC 7616 §3.4.6).
+    /// `uri` of the credentials is not the Request-URI, and the policy wants it to be
+    /// (RFC 7616 §3.4.6).
     WrongUri,
     /// The policy does not have the algorithm, or `qop` is missing.
     Policy,
@@ -157,7 +162,7 @@ impl Authenticator {
         if !credentials.verify(&ha1, request.method().as_str()) {
             return Err(Refusal::WrongPassword);
         }
-        if !same_uri(&credentials.uri, request) {
+        if self.policy.strict_uri && !same_uri(&credentials.uri, request) {
             return Err(Refusal::WrongUri);
         }
         match self.nonces.take(now, &credentials.nonce, count) {

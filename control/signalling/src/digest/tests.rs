@@ -133,7 +133,10 @@ fn a_client_and_a_server_agree() {
     let value = client.authorization("bob", &ha1, "REGISTER", "sip:tandem", "c");
     assert_eq!(check(&mut server, now, &value), Outcome::Refused(Refusal::UnknownUser));
     let value = client.authorization("alice", &ha1, "REGISTER", "sip:other", "c");
-    assert_eq!(check(&mut server, now, &value), Outcome::Refused(Refusal::WrongUri));
+    let policy = Policy { strict_uri: true, ..Policy::new("tandem") };
+    let mut strict = Authenticator::new(policy, [1; 32]);
+    assert_eq!(check(&mut strict, now, &value), Outcome::Refused(Refusal::WrongUri));
+    assert_eq!(check(&mut server, now, &value), accepted);
     let value = client.authorization("alice", &ha1, "INVITE", "sip:tandem", "c");
     assert_eq!(check(&mut server, now, &value), Outcome::Refused(Refusal::WrongPassword));
     let foreign = value.replace("tandem", "elsewhere");
