@@ -123,8 +123,8 @@ impl Timing {
     }
 }
 
-/// Limits of one stack; beyond them requests get 503 and [`StackError::LimitReached`]
-/// (super::StackError::LimitReached) is returned.
+/// Limits of one stack. Beyond them requests of peers get 503, and our own
+/// [`LimitReached`](super::StackError::LimitReached).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Client transactions alive.
