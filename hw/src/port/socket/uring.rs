@@ -10,10 +10,10 @@
 //! ```
 //!
 //! JUSTIFICATION: relaying 64-packet bursts on loopback, one packet per socket as calls have them,
-//! takes 0.82 to 0.95 of the processor time of [`Mmsg`](super::Mmsg) (1.2 to 1.4 µs against 1.4 to
-//! 1.5 µs per packet, nearly all of it in the kernel's UDP stack) and 32 times fewer system calls
-//! (4 against 129 per burst). Where a few sockets have many packets each, mmsg batches as well and
-//! io_uring takes 1.03 to 1.25 of its time. `examples/figures` measures both.
+//! takes 0.76 to 0.86 of the processor time of [`Mmsg`](super::Mmsg) (1.3 against 1.6 µs per
+//! packet, nearly all of it in the kernel's UDP stack) and 32 times fewer system calls (4 against
+//! 129 per burst). Where a few sockets have many packets each, mmsg batches as well, and both take
+//! the same time. `examples/figures` measures it.
 //!
 //! What can end a receive, and what follows: no buffer (the slot waits until frames are free
 //! again), an empty datagram, an ICMP error, lack of memory (armed again), a closed slot (nothing,
