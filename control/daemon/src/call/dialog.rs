@@ -341,7 +341,7 @@ impl Call {
 
     /// The rows and the offer of a request for the other party.
     pub(super) fn offer_on(
-        &mut self,
+        &self,
         cx: &mut Cx<'_>,
         from: Side,
         request: &Message,

@@ -90,7 +90,7 @@ impl Call {
     }
 
     /// The offer of a party was refused: what was agreed before holds on.
-    pub(super) fn reject_offer(&mut self, cx: &mut Cx<'_>, offerer: Side) {
+    pub(super) fn reject_offer(&self, cx: &mut Cx<'_>, offerer: Side) {
         let (from, to) = (self.leg(offerer), self.leg(offerer.other()));
         cx.world.media.reject(cx.world.now, self.key(), from, to);
     }

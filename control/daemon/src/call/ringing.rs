@@ -260,7 +260,7 @@ impl Call {
     }
 
     /// ACK and BYE for a 2xx that is not wanted.
-    fn release_branch(&mut self, cx: &mut Cx<'_>, branch: usize) {
+    fn release_branch(&self, cx: &mut Cx<'_>, branch: usize) {
         if let Some(dialog) = self.branches[branch].dialog {
             cx.ack(dialog, Fields::new());
             cx.bye(dialog, Fields::new());

@@ -120,8 +120,12 @@ impl Table {
             index.remove_dialog(dialog);
         }
         for branch in &call.branches {
-            branch.tx.map(|tx| index.remove_client(tx));
-            branch.dialog.map(|dialog| index.remove_dialog(dialog));
+            if let Some(tx) = branch.tx {
+                index.remove_client(tx);
+            }
+            if let Some(dialog) = branch.dialog {
+                index.remove_dialog(dialog);
+            }
         }
         for exchange in &call.exchanges {
             index.remove_client(exchange.client);

@@ -166,6 +166,10 @@ section! {
         socket: String = String::new();
         /// It ends itself when it has neither a daemon nor a call for this time, s.
         linger_s: u32 = 60;
+        /// Packet buffers of each worker, 2 KiB each.
+        frames: u32 = 8_192;
+        /// Whether each worker is bound to a core of its own.
+        pin: bool = false;
     }
 }
 

@@ -24,6 +24,10 @@ pub struct Settings {
     pub tcp: Vec<SocketAddr>,
     /// Settings of the stack.
     pub stack: StackConfig,
+    /// Largest message, octets.
+    pub max_message: usize,
+    /// How often contacts are asked for a sign of life.
+    pub ping: Option<Duration>,
     /// Shortest registration, s.
     pub min_expires_s: u32,
     /// Longest registration, s.
@@ -79,6 +83,8 @@ impl Settings {
             udp: udp.to_vec(),
             tcp: tcp.to_vec(),
             stack: stack_config(config, udp, tcp),
+            max_message: count(sip.max_message),
+            ping: (registrar.ping_s > 0).then(|| seconds(registrar.ping_s)),
             min_expires_s: registrar.min_expires_s,
             max_expires_s: registrar.max_expires_s,
             default_expires_s: registrar.default_expires_s,

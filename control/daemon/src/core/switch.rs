@@ -10,10 +10,13 @@ use crate::registrar::{Registrar, bindings::Change};
 use crate::snapshot::{ControlEvent, Query, Shared};
 use crate::store::users::UserList;
 use jiff::Timestamp;
+use std::collections::VecDeque;
 use std::sync::Arc;
 use tandem_signalling::message::Message;
 use tandem_signalling::method::Method;
-use tandem_signalling::stack::{DialogEnd, DialogId, Event, Flow, Output, Reply, ServerTx, Stack};
+use tandem_signalling::stack::{
+    DialogEnd, DialogId, Event, Flow, NewRequest, Output, Reply, ServerTx, Stack,
+};
 use tandem_wire::time::Instant;
 
 /// What a switch is made of.
@@ -45,6 +48,10 @@ pub struct Switch {
     pub(super) world: World,
     pub(super) calls: Calls,
     pub(super) recovery: Recovery,
+    /// The engine came or went since the figures were published.
+    engine_changed: bool,
+    /// Answers that no transaction sends.
+    refusals: VecDeque<(Flow, Arc<[u8]>)>,
 }
 
 impl Switch {
@@ -67,7 +74,13 @@ impl Switch {
             secret,
         );
         let recovery = Recovery::new(parts.now, parts.recovered.alive);
-        Self { world, calls: Calls::new(), recovery }
+        Self {
+            world,
+            calls: Calls::new(),
+            recovery,
+            engine_changed: false,
+            refusals: VecDeque::new(),
+        }
     }
 
     /// Sets the time; every handler works at the time set last.
@@ -78,7 +91,11 @@ impl Switch {
 
     /// A message came.
     pub fn handle_input(&mut self, flow: Flow, bytes: &[u8]) {
-        self.world.stack.handle_input(self.world.now, flow, bytes);
+        if bytes.len() <= self.world.settings.max_message {
+            self.world.stack.handle_input(self.world.now, flow, bytes);
+        } else if let Some(refusal) = crate::net::refusal(bytes, 513) {
+            self.refusals.push_back((flow, refusal.into()));
+        }
     }
 
     /// A message could not be sent, or a connection is over.
@@ -115,6 +132,9 @@ impl Switch {
                 self.unregistered(aor, contact, true);
             }
         }
+        for (flow, contact) in self.world.registrar.pings_due(now) {
+            self.ping(flow, contact);
+        }
         if due(self.calls.next_timeout()) {
             self.calls.handle_timeout(&mut self.world);
         }
@@ -127,6 +147,16 @@ impl Switch {
         }
     }
 
+    /// Asks a contact for a sign of life, which keeps the way through its NAT open. What it
+    /// answers does not matter.
+    fn ping(&mut self, flow: Flow, contact: String) {
+        let ours = self.world.settings.aor("ping");
+        let request = NewRequest::new(Method::Options, contact).from(format!("<{ours}>"));
+        if let Err(error) = self.world.stack.request(self.world.now, flow, request) {
+            tracing::debug!(%error, "no ping could be sent");
+        }
+    }
+
     /// The engine has something to say.
     pub fn handle_engine(&mut self) {
         let events = self.world.media.handle_link(self.world.now);
@@ -135,6 +165,9 @@ impl Switch {
 
     /// The next message to send, until `None`.
     pub fn poll_transmit(&mut self) -> Option<(Flow, Arc<[u8]>)> {
+        if let Some(refusal) = self.refusals.pop_front() {
+            return Some(refusal);
+        }
         loop {
             match self.world.stack.poll_output()? {
                 Output::Transmit { flow, bytes } => return Some((flow, bytes)),
@@ -158,7 +191,14 @@ impl Switch {
             Event::Ack { dialog, request } => calls.handle_ack(world, dialog, &request),
             Event::Cancelled { tx, request } => calls.handle_cancelled(world, tx, &request),
             Event::Response { tx, dialog, response, .. } => {
-                calls.handle_response(world, tx, dialog, response);
+                let answers = response.method() == Method::Invite
+                    && response.status().is_some_and(|status| (200..300).contains(&status));
+                if !calls.handle_response(world, tx, dialog, response)
+                    && answers
+                    && let Some(dialog) = dialog
+                {
+                    world.hang_up(dialog);
+                }
             }
             // RFC 3261 §8.1.3.1: as if 408, as if 503.
             Event::TimedOut { tx } => calls.handle_no_response(world, tx, 408),
@@ -219,7 +259,7 @@ impl Switch {
         self.world.respond(tx, reply);
     }
 
-    fn unregistered(&mut self, aor: String, contact: String, expired: bool) {
+    fn unregistered(&self, aor: String, contact: String, expired: bool) {
         let gone = Entry::Unregistered { aor: aor.clone(), contact: contact.clone() };
         self.world.journal.append(gone);
         self.world.shared.tell(|| ControlEvent::Unregistered { aor, contact, expired });
@@ -260,7 +300,13 @@ impl Switch {
         }
     }
 
-    fn engine(&self, attached: bool, text: String) {
+    /// Whether the engine came or went since this was asked last.
+    pub fn take_engine_changed(&mut self) -> bool {
+        core::mem::take(&mut self.engine_changed)
+    }
+
+    fn engine(&mut self, attached: bool, text: String) {
+        self.engine_changed = true;
         tracing::info!(attached, text, "engine");
         self.world.shared.tell(|| ControlEvent::Engine { attached, text });
     }

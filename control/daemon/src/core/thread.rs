@@ -106,7 +106,7 @@ impl Worker {
         }
         self.check_stop(now);
         self.flush(now);
-        if now >= self.next_publish {
+        if self.switch.take_engine_changed() || now >= self.next_publish {
             self.next_publish = now + PUBLISH_EVERY;
             self.publish();
         }

@@ -9,6 +9,7 @@ use crate::snapshot::Shared;
 use jiff::Timestamp;
 use sha2::{Digest, Sha256};
 use std::sync::Arc;
+use tandem_signalling::method::Method;
 use tandem_signalling::stack::{ClientTx, DialogId, Fields, Reply, ServerTx, Stack};
 use tandem_wire::time::Instant;
 
@@ -77,6 +78,16 @@ impl World {
     pub fn cancel(&mut self, tx: ClientTx) {
         if let Err(error) = self.stack.cancel(self.now, tx, Fields::new()) {
             tracing::debug!(?tx, %error, "a request was not cancelled");
+        }
+    }
+
+    /// Acknowledges and ends a dialog that nobody wants: a 2xx that came when its call was over.
+    pub fn hang_up(&mut self, dialog: DialogId) {
+        // A dialog that was acknowledged before needs no second one.
+        let _ = self.stack.ack(self.now, dialog, Fields::new());
+        let bye = self.stack.request_in_dialog(self.now, dialog, Method::Bye, Fields::new());
+        if bye.is_err() {
+            self.stack.drop_dialog(self.now, dialog);
         }
     }
 

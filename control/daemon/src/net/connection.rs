@@ -5,7 +5,10 @@ use core::time::Duration;
 use std::collections::VecDeque;
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
+use tandem_signalling::build::MessageBuilder;
 use tandem_signalling::framing::{Frame, Framer, PONG};
+use tandem_signalling::message::Message;
+use tandem_signalling::method::Method;
 use tandem_signalling::stack::Flow;
 use tandem_wire::time::Instant;
 
@@ -42,6 +45,18 @@ impl CloseReason {
             Self::Framing => "framing",
         }
     }
+}
+
+/// The answer to a request that is refused before a transaction sees it; none to ACK, to a
+/// response, and to what cannot be read at all.
+#[must_use]
+pub fn refusal(request: &[u8], status: u16) -> Option<Vec<u8>> {
+    let request = Message::parse(request).ok()?;
+    if !request.is_request() || request.method() == Method::Ack {
+        return None;
+    }
+    let answer = MessageBuilder::response_to(&request, status, "").finish().ok()?;
+    Some(answer.bytes().to_vec())
 }
 
 /// What reading found.

@@ -9,7 +9,7 @@ mod connection;
 pub mod limits;
 
 pub use bind::NetError;
-pub use connection::CloseReason;
+pub use connection::{CloseReason, refusal};
 
 use connection::{Connection, Read1};
 use core::mem::MaybeUninit;

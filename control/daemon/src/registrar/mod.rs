@@ -17,6 +17,7 @@ use crate::net::flow_to;
 use crate::record::Registration;
 use crate::store::users::UserList;
 use bindings::{Binding, Bindings};
+use core::time::Duration;
 use jiff::Timestamp;
 use tandem_signalling::digest::Authenticator;
 use tandem_signalling::stack::{Flow, Transport};
@@ -44,6 +45,8 @@ pub struct Registrar {
     udp: Vec<std::net::SocketAddr>,
     tcp: Vec<std::net::SocketAddr>,
     counters: AuthCounters,
+    ping: Option<Duration>,
+    next_ping: Option<Instant>,
 }
 
 impl Registrar {
@@ -59,6 +62,8 @@ impl Registrar {
             udp: settings.udp.clone(),
             tcp: settings.tcp.clone(),
             counters: AuthCounters::default(),
+            ping: settings.ping,
+            next_ping: None,
         }
     }
 
@@ -105,10 +110,26 @@ impl Registrar {
         self.bindings.expire(now)
     }
 
-    /// When [`Registrar::expire`] is due.
+    /// When [`Registrar::expire`] or [`Registrar::pings_due`] is due.
     #[must_use]
     pub fn next_timeout(&self) -> Option<Instant> {
-        self.bindings.next_timeout()
+        let pings = self.next_ping.filter(|_| !self.is_empty());
+        [self.bindings.next_timeout(), pings].into_iter().flatten().min()
+    }
+
+    /// Contacts over UDP that have to be asked for a sign of life now: one slice of them in each
+    /// second, so that they do not all come at once.
+    pub fn pings_due(&mut self, now: Instant) -> Vec<(Flow, String)> {
+        let Some(every) = self.ping.filter(|_| self.next_ping.is_none_or(|at| at <= now)) else {
+            return Vec::new();
+        };
+        self.next_ping = Some(now + Duration::from_secs(1));
+        let (slices, turn) = (every.as_secs().max(1), now.as_millis() / 1000);
+        let due = self.bindings.all().filter(|b| {
+            b.flow.transport == Transport::Udp
+                && u64::from(b.flow.remote.port()) % slices == turn % slices
+        });
+        due.map(|b| (b.flow, b.registration.contact.clone())).collect()
     }
 
     /// A connection is over: the next request to its contacts opens a new one.

@@ -5,7 +5,7 @@ use crate::core::{CoreHandle, Start, start};
 use crate::journal::Journal;
 use crate::link::fake::FakeLink;
 use crate::media::{MediaConfig, MediaPlane};
-use crate::snapshot::Shared;
+use crate::snapshot::{CallView, Shared};
 use crate::store::sqlite::SqliteStore;
 use crate::store::users::{User, UserList};
 use std::io::{Read, Write};
@@ -13,14 +13,22 @@ use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::sync::Arc;
 use std::time::Duration;
 
-struct Running {
-    core: CoreHandle,
-    shared: Arc<Shared>,
+pub(super) struct Running {
+    pub(super) core: CoreHandle,
+    pub(super) shared: Arc<Shared>,
     journal: Journal,
     _folder: tempfile::TempDir,
 }
 
-fn running(listen: &str) -> Running {
+impl Running {
+    /// The calls that exist, asked as the API does.
+    pub(super) fn calls(&self) -> Vec<CallView> {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(self.shared.calls()).unwrap()
+    }
+}
+
+pub(super) fn running(listen: &str) -> Running {
     let config = Config::parse(&format!("[sip]\nlisten = [{listen}]\n")).unwrap();
     let folder = tempfile::tempdir().unwrap();
     let store = Arc::new(SqliteStore::open(&folder.path().join("tandem.db")).unwrap());
@@ -30,7 +38,10 @@ fn running(listen: &str) -> Running {
         config,
         journal: journal.clone(),
         recovered,
-        users: UserList::of(vec![User::with_password("alice", "tandem", "secret")]),
+        users: UserList::of(vec![
+            User::with_password("alice", "tandem", "secret"),
+            User::with_password("bob", "tandem", "secret"),
+        ]),
         media: MediaPlane::new(MediaConfig::default(), Box::new(FakeLink::new())),
         shared: shared.clone(),
         queries,
