@@ -171,7 +171,7 @@ impl Mmsg {
         self.spare.len()
     }
 
-    /// Receives up to `room` packets from a slot; `true` if it may have more.
+    /// Receives up to `room` packets from a slot into the spare frames; `true` if it may have more.
     fn receive_slot(
         &mut self,
         index: u32,
@@ -179,14 +179,10 @@ impl Mmsg {
         time: BurstTime,
         out: &mut ArrayVec<Received, BURST>,
     ) -> bool {
-        let wanted = room.min(self.prepare());
+        let wanted = room.min(self.spare.len());
         let Some(Slot { socket: Some(socket), .. }) = self.slots.get(index as usize) else {
             return false;
         };
-        if wanted == 0 {
-            self.counters.starved += 1;
-            return true;
-        }
         let places = self.receive.headers.iter_mut().zip(&mut self.receive.controls);
         for (message, control) in places.take(wanted) {
             message.msg_hdr.msg_control = (&raw mut *control).cast();
@@ -350,7 +346,11 @@ impl Port for Mmsg {
         // Ready slots take turns: one with more packets queues up behind the others.
         for _ in 0..BURST {
             let room = out.remaining_capacity().min(TURN);
-            if room == 0 {
+            if room == 0 || self.ready.is_empty() {
+                return;
+            }
+            if self.prepare() == 0 {
+                self.counters.starved += 1;
                 return;
             }
             let Some(index) = self.ready.pop_front() else { return };
