@@ -31,6 +31,10 @@ impl LocalEngine {
         for handle in wanted {
             self.reinstall(handle);
         }
+        if std::mem::take(&mut self.bare) {
+            // Behind the commands above, so that no port of theirs is bound for something else.
+            self.provision();
+        }
         self.run(now);
     }
 
@@ -195,9 +199,6 @@ impl LocalEngine {
             );
         }
         self.attached(now);
-        if std::mem::take(&mut self.bare) {
-            self.provision();
-        }
     }
 
     fn is_closed(&self) -> bool {

@@ -106,8 +106,7 @@ fn greet(connection: &Connection, instance: u64, ring: u32, log: Arc<Mutex<Log>>
         endpoint_limit: 32,
         ..Hello::default()
     };
-    let fds: [BorrowedFd<'_>; 4] =
-        [lane.fd(), tables.fd(), to_engine.as_fd(), to_control.as_fd()];
+    let fds: [BorrowedFd<'_>; 4] = [lane.fd(), tables.fd(), to_engine.as_fd(), to_control.as_fd()];
     connection.send(bytemuck::bytes_of(&hello), &fds).unwrap();
     let mut worker = Worker { end, table, workers, to_control, log };
     for index in 0..8 {
