@@ -144,6 +144,7 @@ impl MemoryPort {
         self.dscp.get(slot as usize).copied()
     }
 
+    #[inline]
     fn take(&mut self, departure: Departure, outcome: &mut SendOutcome) {
         let open = self.local(departure.slot).is_some();
         let room = !self.keep_sent || self.outbound.len() < self.queue;
@@ -174,10 +175,11 @@ impl Port for MemoryPort {
     fn receive_burst(&mut self, now: Instant, out: &mut ArrayVec<Received, BURST>) {
         let count = out.remaining_capacity().min(self.inbound.len());
         self.counters.received += count as u64;
-        for mut packet in self.inbound.drain(..count) {
+        let first = out.len();
+        out.extend(self.inbound.drain(..count));
+        for packet in &mut out[first..] {
             packet.arrival = now;
             self.counters.truncated += u64::from(packet.truncated);
-            out.push(packet);
         }
     }
 
