@@ -90,9 +90,9 @@ pub struct LegView {
     pub state: CallState,
     /// Its media, one per media line; the totals since the call began.
     pub media: Vec<LegReport>,
-    /// RTP packets received from the party in the last second.
+    /// RTP packets per second received from the party, if whoever made the view had two looks.
     pub rx_pps: Option<u64>,
-    /// RTP packets sent to the party in the last second.
+    /// RTP packets per second sent to the party, likewise.
     pub tx_pps: Option<u64>,
 }
 

@@ -80,7 +80,7 @@ impl Sources {
 /// Why the API cannot listen.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "HTTP cannot listen on {address}: {source}. Choose another address with http.listen in the configuration, or --http ADDRESS:PORT (port 0 takes a free one)"
+    "HTTP cannot listen on {address}: {source}. End what uses it (ss -tlpn shows it), or set http.listen to another address (port 0 takes a free one)"
 )]
 pub struct BindError {
     /// Where.

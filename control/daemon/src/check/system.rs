@@ -10,8 +10,10 @@ use tandem_hw::limits::open_files;
 
 /// Sockets of one call: two legs, RTP and RTCP each.
 pub const SOCKETS_PER_CALL: u64 = 4;
-/// Files that the engine needs besides the sockets of calls: its own and those of each worker.
+/// Files that the engine needs besides the sockets of calls.
 const OTHER_FILES: u64 = 64;
+/// Files that each of its workers needs besides.
+const FILES_PER_WORKER: u64 = 24;
 /// Receive and send buffer that a media socket and the SIP sockets profit from, octets.
 const BUFFER: u64 = 1 << 20;
 
@@ -29,13 +31,11 @@ pub fn look(config: &Config, data: &Path) -> Vec<Finding> {
     ]
 }
 
-/// Calls that a limit of open files allows; each worker's endpoints that are bound ahead take
-/// their part.
+/// Calls that a limit of open files allows.
 #[must_use]
 pub fn calls_for_files(limit: u64, config: &Config) -> u64 {
     let workers = u64::from(workers(config));
-    let ahead = u64::from(config.media.endpoints_ahead) * 2 * workers;
-    limit.saturating_sub(OTHER_FILES + ahead) / SOCKETS_PER_CALL
+    limit.saturating_sub(OTHER_FILES + FILES_PER_WORKER * workers) / SOCKETS_PER_CALL
 }
 
 /// Workers of the engine: as configured, else all cores but one.
@@ -173,8 +173,7 @@ mod tests {
     fn calls_follow_from_the_limit() {
         let mut config = Config::default();
         config.media.workers = 1;
-        config.media.endpoints_ahead = 64;
-        assert_eq!(calls_for_files(20_000, &config), (20_000 - 64 - 128) / 4);
+        assert_eq!(calls_for_files(20_000, &config), (20_000 - 64 - 24) / 4);
         assert_eq!(calls_for_files(10, &config), 0);
         config.media.workers = 0;
         assert!(workers(&config) >= 1);

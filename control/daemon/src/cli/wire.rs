@@ -2,6 +2,7 @@
 
 use super::run::{MAX_SOCKET_PATH, engine_program, engine_socket};
 use super::{CliError, CliResult};
+use crate::check::network::pairs;
 use crate::check::system::workers;
 use crate::config::Config;
 use crate::config::types::{Advertised, PortKind};
@@ -74,12 +75,20 @@ fn engine_config(config: &Config, data: &Path) -> EngineConfig {
         PortKind::IoUring => "uring",
         PortKind::Mmsg => "mmsg",
     };
+    let workers = workers(config);
+    // The engine refuses to bind more ahead than the range has.
+    let ahead = media.endpoints_ahead.min(pairs(media.port_min, media.port_max) / workers).max(1);
     let mut arguments: Vec<OsString> = Vec::new();
+    if config.engine.pin {
+        arguments.push("--pin".into());
+    }
     for (name, value) in [
         ("--terminations", media.max_terminations.to_string()),
         ("--quarantine", media.quarantine_ms.to_string()),
-        ("--port", port.to_owned()),
+        ("--port-kind", port.to_owned()),
         ("--linger", config.engine.linger_s.to_string()),
+        ("--frames", config.engine.frames.to_string()),
+        ("--log", config.log.level.clone()),
     ] {
         arguments.push(name.into());
         arguments.push(value.into());
@@ -88,10 +97,10 @@ fn engine_config(config: &Config, data: &Path) -> EngineConfig {
         program: Some(engine_program(config)),
         socket: engine_socket(config, data),
         log: Some(data.join("engine.log")),
-        workers: u16::try_from(workers(config)).unwrap_or(1),
+        workers: u16::try_from(workers).unwrap_or(1),
         addresses: media_addresses(config),
         ports: (media.port_min, media.port_max),
-        endpoints_ahead: media.endpoints_ahead,
+        endpoints_ahead: ahead,
         arguments,
     }
 }
@@ -153,7 +162,9 @@ mod tests {
 
     #[test]
     fn the_engine_lives_in_the_data_folder() {
-        let engine = engine_config(&config("[engine]\nlinger_s = 7"), Path::new("d"));
+        let text = "[engine]\nlinger_s = 7\n[media]\nport_max = 30019\nworkers = 2";
+        let engine = engine_config(&config(text), Path::new("d"));
+        assert_eq!(engine.endpoints_ahead, 5, "ten pairs for two workers");
         assert_eq!(engine.socket, Path::new("d/engine.sock"));
         let at = engine.arguments.iter().position(|word| word == "--linger").unwrap();
         assert_eq!(engine.arguments[at + 1], "7");

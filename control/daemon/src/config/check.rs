@@ -1,6 +1,7 @@
 //! Values that have the right type and still make no sense together.
 
 use super::settings::Config;
+use crate::check::network::pairs;
 use std::collections::HashSet;
 use std::net::SocketAddr;
 use tandem_contract::limits;
@@ -119,7 +120,7 @@ fn media(config: &Config, findings: &mut Vec<Finding>) {
             .push(("media.port_max", format!("must be above media.port_min ({})", media.port_min)));
     }
     // Every address family has the whole range for itself.
-    let pairs = u32::from(media.port_max.saturating_sub(media.port_min)).div_ceil(2);
+    let pairs = pairs(media.port_min, media.port_max);
     if pairs < 8 {
         findings.push((
             "media.port_max",
@@ -138,6 +139,7 @@ fn media(config: &Config, findings: &mut Vec<Finding>) {
 }
 
 fn rest(config: &Config, findings: &mut Vec<Finding>) {
+    within(findings, "engine.frames", config.engine.frames, 1_024, 1 << 20);
     within(findings, "engine.linger_s", config.engine.linger_s, 0, 86_400);
     if !config.http.listen.ip().is_loopback() && !config.http.allow_remote {
         let local = SocketAddr::from(([127, 0, 0, 1], config.http.listen.port()));

@@ -5,7 +5,7 @@ use crate::record::LegReport;
 use crate::snapshot::{CallView, EngineView, LegView, Stats};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 /// Rates between two frames, per second.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -98,7 +98,35 @@ impl Frame {
                     .collect(),
             });
         }
+        if seconds > 0.0 {
+            self.fill_leg_rates(earlier, seconds);
+        }
         self
+    }
+
+    /// Packets per second of each leg, out of the totals of the two frames.
+    fn fill_leg_rates(&mut self, earlier: &Self, seconds: f64) {
+        let before: HashMap<(&str, &str), &LegView> = earlier
+            .calls
+            .iter()
+            .flat_map(|call| {
+                call.legs.iter().map(|leg| ((call.id.as_str(), leg.leg.as_str()), leg))
+            })
+            .collect();
+        for call in &mut self.calls {
+            for leg in &mut call.legs {
+                let Some(then) = before.get(&(call.id.as_str(), leg.leg.as_str())) else {
+                    continue;
+                };
+                let rate = |total: fn(&LegReport) -> u64| {
+                    let sum = |leg: &LegView| leg.media.iter().map(total).sum::<u64>();
+                    per_second(sum(leg).saturating_sub(sum(then)), seconds)
+                };
+                let (rx, tx) = (rate(|media| media.rx_packets), rate(|media| media.tx_packets));
+                leg.rx_pps = leg.rx_pps.or(Some(rx));
+                leg.tx_pps = leg.tx_pps.or(Some(tx));
+            }
+        }
     }
 
     /// The figures of the head: one line each.
@@ -193,6 +221,18 @@ impl Frame {
     }
 }
 
+/// A rate, rounded.
+fn per_second(count: u64, seconds: f64) -> u64 {
+    #[expect(
+        clippy::cast_precision_loss,
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "rates of a second are below 2^53 and not negative"
+    )]
+    let rate = (count as f64 / seconds).round() as u64;
+    rate
+}
+
 fn bits(bps: f64) -> String {
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a rate, rounded")]
     let whole = bps.max(0.0) as u64;
@@ -284,6 +324,18 @@ pub(super) mod tests {
         assert!((rates.received_bps - 50.0 * 172.0 * 8.0).abs() < 1e-6);
         assert!((rates.dropped_pps["not_rtp"] - 5.0).abs() < 1e-9);
         assert!(later.head().iter().any(|line| line.contains("not_rtp 110 (5/s)")));
+    }
+
+    #[test]
+    fn legs_get_rates_out_of_their_totals() {
+        let (mut first, mut second) = (frame(0, 0), frame(2, 0));
+        for (frame, packets) in [(&mut first, 100), (&mut second, 199)] {
+            let leg = &mut frame.calls[0].legs[0];
+            (leg.rx_pps, leg.tx_pps) = (None, None);
+            leg.media[0].rx_packets = packets;
+        }
+        let leg = &second.since(&first).calls[0].legs[0];
+        assert_eq!((leg.rx_pps, leg.tx_pps), (Some(50), Some(0)));
     }
 
     #[test]
