@@ -10,6 +10,7 @@ pub mod check;
 pub mod cli;
 pub mod config;
 pub mod core;
+pub mod demo;
 pub mod journal;
 pub mod link;
 pub mod logging;

@@ -81,6 +81,9 @@ pub struct Options {
     /// Password for digest authentication (MD5 or SHA-256, as the server asks).
     #[arg(long, global = true, value_name = "TEXT")]
     pub password: Option<String>,
+    /// File whose first line is the password, which other users of the machine then cannot see.
+    #[arg(long, global = true, value_name = "FILE", conflicts_with = "password")]
+    pub password_file: Option<PathBuf>,
     /// Name for authentication, if it differs from --user.
     #[arg(long, global = true, value_name = "NAME")]
     pub auth_user: Option<String>,

@@ -69,8 +69,8 @@ pub enum UaError {
     /// The two sides have no codec or transport in common, or the session description is broken.
     #[error("no common media: {0}; try --codec PCMU,PCMA")]
     Media(String),
-    /// A sound file could not be read or written.
-    #[error("sound file {path}: {detail}")]
+    /// A file could not be read or written.
+    #[error("file {path}: {detail}")]
     File {
         /// The file.
         path: PathBuf,

@@ -70,8 +70,12 @@ impl Phone {
     /// `towards` decides the local address when neither `--bind` nor `--server` does.
     ///
     /// # Errors
-    /// The server's name is unknown, or the local address cannot be bound.
-    pub async fn start(options: Options, towards: Option<&str>) -> Result<Self, UaError> {
+    /// The server's name is unknown, the local address cannot be bound, or the file of the password
+    /// cannot be read.
+    pub async fn start(mut options: Options, towards: Option<&str>) -> Result<Self, UaError> {
+        if let Some(path) = &options.password_file {
+            options.password = Some(read_password(path)?);
+        }
         let server = match &options.server {
             Some(server) => Some(net::resolve(server).await?),
             None => None,
@@ -391,6 +395,13 @@ pub(crate) fn unreachable_error(event: &Event, flow: Flow) -> UaError {
 /// A request that the stack refuses is a limit of ours.
 fn misuse(error: StackError) -> UaError {
     UaError::Io { what: "sending a request", source: std::io::Error::other(error) }
+}
+
+/// The first line of a file.
+fn read_password(path: &std::path::Path) -> Result<String, UaError> {
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| UaError::File { path: path.into(), detail: error.to_string() })?;
+    Ok(text.lines().next().unwrap_or_default().to_owned())
 }
 
 /// `HOST:PORT` of a SIP URI.

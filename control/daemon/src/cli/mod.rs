@@ -4,6 +4,7 @@
 //! 2 wrong usage or configuration, 3 no daemon runs.
 
 mod client;
+mod demo;
 mod listing;
 pub mod run;
 pub mod runfile;
@@ -13,6 +14,7 @@ mod user;
 mod wire;
 
 pub use client::Daemon;
+pub(crate) use sibling::find as find_program;
 
 use clap::{Args, Parser, Subcommand};
 use std::ffi::OsString;
@@ -48,6 +50,15 @@ impl CliError {
     #[must_use]
     pub fn no_daemon(message: impl fmt::Display) -> Self {
         Self { message: message.to_string(), status: 3 }
+    }
+
+    /// The same with more to it, such as the end of a log; what was said already stays silent.
+    #[must_use]
+    pub(crate) fn with_more(mut self, more: &str) -> Self {
+        if !self.message.is_empty() {
+            self.message.push_str(more);
+        }
+        self
     }
 
     /// Everything was said already.
@@ -94,6 +105,7 @@ pub fn say_json(value: &impl serde::Serialize) -> CliResult {
 
 const AFTER_HELP: &str = "\
 Examples:
+  tandem demo                            a call between two phones, relayed and measured
   tandem run                             start with embedded defaults, data in ./data
   tandem user add alice                  add a phone; prints its password once
   tandem calls                           what is being talked about now
@@ -116,6 +128,8 @@ struct Cli {
 enum Command {
     /// Start the daemon and its media engine.
     Run(run::RunArgs),
+    /// One call between two phones through an appliance of its own, relayed and measured.
+    Demo(demo::DemoArgs),
     /// A scriptable softphone (`tandem ua --help`).
     #[command(disable_help_flag = true)]
     Ua(Rest),
@@ -185,6 +199,7 @@ pub fn main() -> ExitCode {
 fn dispatch(cli: Cli) -> CliResult {
     match cli.command {
         Command::Run(args) => run::run(&args),
+        Command::Demo(args) => demo::run(&args),
         Command::Ua(rest) => sibling::execute("tandem-ua", &rest.arguments),
         Command::Bench(rest) => sibling::execute("tandem-bench", &rest.arguments),
         Command::User(command) => user::run(command),

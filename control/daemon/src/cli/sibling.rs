@@ -8,7 +8,7 @@ use std::process::Command;
 
 /// Where a program of this name lies: beside this one, else where the PATH has it; the bare name
 /// if it is nowhere.
-pub(super) fn find(name: &str) -> PathBuf {
+pub(crate) fn find(name: &str) -> PathBuf {
     let beside = std::env::current_exe().ok().and_then(|own| own.parent().map(Path::to_owned));
     let path = std::env::var_os("PATH").unwrap_or_default();
     beside

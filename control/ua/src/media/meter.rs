@@ -39,7 +39,7 @@ impl Meter {
     pub fn packet(&mut self, now: Instant, header: &RtpHeader, len: usize) {
         let wire_len = u16::try_from(len).unwrap_or(u16::MAX);
         self.last_ns = now.as_nanos();
-        self.receiver.note(&Packet { header: *header, wire_len, arrival_ns: self.last_ns });
+        self.receiver.note(&Packet { header, wire_len, arrival_ns: self.last_ns });
     }
 
     /// Counts an RTCP packet.

@@ -13,8 +13,8 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{MissedTickBehavior, interval};
 
-/// Ports from which pairs are picked; they are not the ephemeral range of most systems.
-const PORTS: std::ops::Range<u16> = 10_000..32_000;
+/// Ports from which pairs are picked; below the ephemeral range of most systems.
+const PORTS: std::ops::Range<u16> = 10_000..30_000;
 /// Attempts to find a free pair.
 const PAIR_ATTEMPTS: u32 = 200;
 
