@@ -50,7 +50,7 @@ impl Faults {
     pub(crate) const NONE: Self =
         Self { loss_percent: 0, duplicate_percent: 0, delay_ms: (5, 5), most_losses: 0 };
     pub(crate) const HARSH: Self =
-        Self { loss_percent: 25, duplicate_percent: 15, delay_ms: (1, 400), most_losses: 3 };
+        Self { loss_percent: 30, duplicate_percent: 15, delay_ms: (1, 400), most_losses: 2 };
     /// Nothing but loss: timeouts do happen.
     pub(crate) const HOPELESS: Self =
         Self { loss_percent: 70, duplicate_percent: 10, delay_ms: (1, 400), most_losses: u32::MAX };

@@ -505,7 +505,10 @@ impl Stack {
                 self.reject(now, key, &Reply::new(100));
             }
             Timer::Refresh => {
-                self.server_input(now, key, Input::Timer(timer));
+                // A repeated 100 would tell the peer nothing (§13.3.1.1).
+                if server.status > 100 {
+                    self.server_input(now, key, Input::Timer(timer));
+                }
                 self.start_server_timer(now, key, Timer::Refresh);
             }
             _ => self.server_input(now, key, Input::Timer(timer)),

@@ -201,6 +201,16 @@ fn trying_goes_out_after_200_ms_unless_there_is_an_answer() {
     let (sent, told) = drain(&mut it);
     assert_eq!((sent[0].1.status(), told.len()), (Some(100), 0));
     assert_eq!(it.counters().retransmissions_in, 1);
+    assert_eq!(retransmissions(&mut it, 300_000), [], "100 is not repeated each minute");
+}
+
+#[test]
+fn ringing_is_repeated_each_minute() {
+    let mut it = stack();
+    let tx = receive(&mut it, at(0), &Peer::new("INVITE", "z9hG4bK1", 1));
+    it.respond(at(0), tx, Reply::new(180)).unwrap();
+    drain(&mut it);
+    assert_eq!(retransmissions(&mut it, 150_000), [60_000, 120_000]);
 }
 
 #[test]
