@@ -315,8 +315,8 @@ impl Stack {
     }
 
     /// Whether a request that came over `flow` is one of ours that came back: it has a Via of this
-    /// socket (RFC 3261 §16.3), or Call-ID and From tag of an INVITE of ours that is alive. With another Request-URI it may be
-    /// a spiral, which is no error (§6); the caller can tell.
+    /// socket (RFC 3261 §16.3), or Call-ID and From tag of an INVITE of ours that is alive. With
+    /// another Request-URI it may be a spiral, which is no error (§6); the caller can tell.
     #[must_use]
     pub fn has_looped(&self, flow: &Flow, request: &Message) -> bool {
         let call_id = request.call_id().unwrap_or("");
