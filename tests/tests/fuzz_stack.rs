@@ -136,8 +136,8 @@ impl Play {
             (1, _, Some(tx)) => {
                 let _ = self.stack.cancel(now, tx, Fields::new());
             }
-            (2, Some(dialog), _) if b % 4 == 0 => self.stack.drop_dialog(now, dialog),
-            (3, _, _) if b % 4 == 0 => self.stack.handle_transport_error(now, self.flow()),
+            (2, Some(dialog), _) if b.is_multiple_of(4) => self.stack.drop_dialog(now, dialog),
+            (3, _, _) if b.is_multiple_of(4) => self.stack.handle_transport_error(now, self.flow()),
             _ => {}
         }
     }
@@ -206,7 +206,7 @@ fn check(bytes: &[u8]) {
 /// Plays a game and says how many dialogs and answered requests it had.
 fn play(bytes: &[u8]) -> (usize, usize) {
     let (udp, steps) = match bytes.split_first() {
-        Some((first, rest)) => (first % 2 == 0, rest),
+        Some((first, rest)) => (first.is_multiple_of(2), rest),
         None => return (0, 0),
     };
     let mut play = Play::new(udp);
