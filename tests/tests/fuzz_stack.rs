@@ -82,7 +82,7 @@ impl Play {
         let method = METHODS[a % 8];
         let dialog = pick(&self.dialogs, b / 8).and_then(|dialog| self.stack.dialog(dialog));
         let (call, to, from) = match dialog {
-            Some(it) if b % 4 > 0 => (
+            Some(it) if !b.is_multiple_of(4) => (
                 it.call_id().to_owned(),
                 format!(";tag={}", it.local_tag()),
                 it.remote_tag().to_owned(),
