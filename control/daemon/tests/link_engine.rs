@@ -3,8 +3,10 @@
 //! The engine program is looked for beside the test's target folder (or in `TANDEM_ENGINE`); each
 //! test has loopback addresses of its own, so that all ports are free.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail the test")]
+
 use std::collections::HashSet;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,7 +15,7 @@ use std::time::{Duration, Instant as WallClock};
 use tandem::link::local::LocalEngine;
 use tandem::link::process::EngineConfig;
 use tandem::link::{Endpoint, EngineInfo, EngineLink, Family, Installed, LinkEvent};
-use tandem::media::{CallKey, MediaConfig, MediaEvent, MediaPlane};
+use tandem::media::{CallKey, LegProfile, MediaConfig, MediaEvent, MediaPlane};
 use tandem_contract::command::{Edge, FLAG_HOLD, TerminationSpec};
 use tandem_contract::event::EndCause;
 use tandem_contract::handle::ContextId;
@@ -69,8 +71,15 @@ impl Bench {
 
     fn attach(&mut self) -> (LocalEngine, EngineInfo) {
         let mut link = LocalEngine::new(self.config.clone()).unwrap();
-        let info =
-            link.wait_attached(LIMIT).unwrap_or_else(|error| panic!("{error}{}", self.log()));
+        // Its events stay to be read.
+        let deadline = self.clock.now() + LIMIT;
+        while link.info().is_none() || link.families().is_empty() {
+            let now = self.clock.now();
+            assert!(now < deadline, "no engine: {:?}\n{}", link.poll_event(), self.log());
+            link.handle(now);
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        let info = link.info().unwrap();
         self.pids.insert(info.pid);
         (link, info)
     }
@@ -364,8 +373,9 @@ fn what_nobody_renews_ends() {
 
 fn sdp(phone: &Phone) -> Vec<u8> {
     let (ip, port) = (phone.address().ip(), phone.address().port());
+    let kind = if ip.is_ipv4() { "IP4" } else { "IP6" };
     format!(
-        "v=0\r\no=- 1 1 IN IP4 {ip}\r\ns=-\r\nc=IN IP4 {ip}\r\nt=0 0\r\n\
+        "v=0\r\no=- 1 1 IN {kind} {ip}\r\ns=-\r\nc=IN {kind} {ip}\r\nt=0 0\r\n\
          m=audio {port} RTP/AVP 8\r\n"
     )
     .into_bytes()
@@ -457,9 +467,42 @@ fn a_call_is_relayed_measured_and_counted_to_the_packet() {
         bob.send(for_bob);
         assert!(alice.receive().is_some());
     }
+    let releasing = WallClock::now();
     let legs = media.release(bench.clock.now(), call);
+    eprintln!("final figures {:?} after the request", releasing.elapsed());
     let said: Vec<_> = legs.iter().map(|l| (l.rx_packets, l.tx_packets, l.lost)).collect();
     assert_eq!(said, [(25, 25, 0), (25, 25, 0)]);
+    media.shutdown(true);
+}
+
+#[test]
+fn a_leg_over_ipv6_hears_a_leg_over_ipv4() {
+    let name = "a_leg_over_ipv6_hears_a_leg_over_ipv4";
+    if UdpSocket::bind("[::1]:0").is_err() {
+        return skip(name, "there is no IPv6 here");
+    }
+    let Some(mut bench) = Bench::new(name, 6) else { return };
+    bench.config.addresses.push(Ipv6Addr::LOCALHOST.into());
+    let (link, _) = bench.attach();
+    let mut media = MediaPlane::new(MediaConfig::default(), Box::new(link));
+    let until = WallClock::now() + Duration::from_millis(200);
+    run_media(&mut media, |_| WallClock::now() >= until);
+    let call = CallKey(0x79);
+    let mut alice = Phone::new(own_address(6), 7);
+    let mut bob = Phone::new(Ipv6Addr::LOCALHOST.into(), 8);
+    let now = bench.clock.now();
+    media.prepare_leg(call, 1, LegProfile { local: Ipv6Addr::LOCALHOST.into() });
+    let for_bob = address_in(&media.offer(now, call, 0, 1, &sdp(&alice)).unwrap());
+    let for_alice = address_in(&media.answer(now, call, 1, 0, &sdp(&bob), false).unwrap());
+    assert!(for_bob.is_ipv6() && for_alice.is_ipv4());
+    std::thread::sleep(Duration::from_millis(50));
+    for expected in 1..=10 {
+        alice.send(for_alice);
+        assert_eq!(bob.receive(), Some(expected));
+        bob.send(for_bob);
+        assert_eq!(alice.receive(), Some(expected));
+    }
+    assert_eq!(media.release(bench.clock.now(), call).len(), 2);
     media.shutdown(true);
 }
 
@@ -469,8 +512,15 @@ fn a_second_control_is_told_who_holds_the_engine() {
     let Some(mut bench) = Bench::new(name, 5) else { return };
     let (mut link, _) = bench.attach();
     let mut second = LocalEngine::new(bench.config.clone()).unwrap();
-    let error = second.wait_attached(Duration::from_millis(400)).unwrap_err();
-    assert!(error.to_string().contains(&std::process::id().to_string()), "{error}");
+    let failed = |events: &[LinkEvent]| {
+        events.iter().find_map(|event| match event {
+            LinkEvent::Failed(error) => Some(error.to_string()),
+            _ => None,
+        })
+    };
+    let events = bench.run(&mut second, |events, _| failed(events).is_some());
+    let error = failed(&events).unwrap();
+    assert!(error.contains(&std::process::id().to_string()), "{error}");
     assert!(link.info().is_some());
     link.shutdown(true);
     // It has ended: a new one can be started on the same socket.

@@ -125,28 +125,6 @@ impl LocalEngine {
         })
     }
 
-    /// Waits until an engine is attached and has endpoints; what happened stays to be polled.
-    ///
-    /// # Errors
-    /// Why there is none: at once if no attempt will help, else after `limit`.
-    pub fn wait_attached(&mut self, limit: Duration) -> Result<EngineInfo, LinkError> {
-        let clock = Clock::new();
-        let deadline = clock.now() + limit;
-        loop {
-            let now = clock.now();
-            self.handle(now);
-            let hopeless = !matches!(self.last_error, None | Some(LinkError::Busy { .. }));
-            match (self.info(), &self.last_error) {
-                (Some(info), _) if !self.families().is_empty() => return Ok(info),
-                (None, Some(error)) if hopeless => return Err(error.clone()),
-                (_, error) if now >= deadline => {
-                    return Err(error.clone().unwrap_or(LinkError::Timeout(limit)));
-                }
-                _ => std::thread::sleep(START_POLL),
-            }
-        }
-    }
-
     fn connect(&mut self, now: Instant) {
         match Connection::connect(&self.config.socket) {
             Ok(connection) => {

@@ -89,7 +89,10 @@ impl LocalEngine {
             self.handle_event(worker, event);
         }
         let State::Up(session) = &mut self.state else { return Ok(false) };
-        let asleep = session.lanes.iter_mut().fold(true, |all, lane| lane.sleep() && all);
+        let mut asleep = true;
+        for lane in &mut session.lanes {
+            asleep &= lane.sleep();
+        }
         Ok(!asleep)
     }
 

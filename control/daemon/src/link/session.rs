@@ -127,7 +127,7 @@ impl Session {
             reinstalled: 0,
             found: Vec::new(),
             audits: vec![None; lanes.len()],
-            events_lost: lanes.iter().map(|lane| lost_by(lane)).collect(),
+            events_lost: lanes.iter().map(lost_by).collect(),
             provision: vec![0; lanes.len()],
             lanes,
         })

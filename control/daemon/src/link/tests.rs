@@ -251,6 +251,13 @@ impl Bench {
         })
     }
 
+    fn failed(&mut self) -> LinkError {
+        self.until("a failure", |event| match event {
+            LinkEvent::Failed(error) => Some(error),
+            _ => None,
+        })
+    }
+
     fn put(&mut self, index: u32, lease_ms: u32) {
         let spec = TerminationSpec {
             context: ContextId(9),
@@ -268,9 +275,9 @@ fn a_running_engine_is_attached_and_what_it_holds_is_told() {
     let left = TerminationSpec { context: ContextId(4), ..TerminationSpec::default() };
     let log = Log { holds: [(handle(20), left)].into(), ..Log::default() };
     let engine = bench.engine(1, 64, log);
-    let info = bench.link.wait_attached(LIMIT).unwrap();
-    assert_eq!((info.instance, info.workers, info.port), (1, 1, "socket(mmsg)"));
     let (reinstalled, found) = bench.attached();
+    let info = bench.link.info().unwrap();
+    assert_eq!((info.instance, info.workers, info.port), (1, 1, "socket(mmsg)"));
     assert_eq!((reinstalled, found.len()), (0, 1));
     assert_eq!((found[0].handle, found[0].context), (handle(20), ContextId(4)));
 
@@ -433,7 +440,7 @@ fn a_source_is_kept_for_the_next_engine() {
 
 #[test]
 fn a_missing_program_is_said_at_once() {
-    let error = Bench::new().link.wait_attached(LIMIT).unwrap_err();
+    let error = Bench::new().failed();
     assert!(matches!(error, LinkError::CannotStart { .. }), "{error}");
     assert!(error.to_string().contains("/nonexistent/engine"), "{error}");
 }
@@ -450,7 +457,7 @@ fn a_program_that_fails_is_quoted() {
     std::fs::set_permissions(&script, permissions).unwrap();
     config.program = Some(script);
     config.log = Some(folder.path().join("log"));
-    let error = LocalEngine::new(config).unwrap().wait_attached(LIMIT).unwrap_err();
-    let said = error.to_string();
+    let link = LocalEngine::new(config).unwrap();
+    let said = Bench { folder, link, clock: Clock::new() }.failed().to_string();
     assert!(said.contains("exit status: 3") && said.ends_with(": no ports are free"), "{said}");
 }

@@ -178,7 +178,7 @@ impl MediaPlane {
     /// Chooses the IP version of the legs that have none: the offerer's as its description says,
     /// the other's by its signalling path, else like the offerer's if we have such endpoints.
     fn choose_families(
-        &mut self,
+        &self,
         call: &mut Call,
         from: u8,
         to: u8,
@@ -226,6 +226,10 @@ impl MediaPlane {
                     Err(error) => {
                         for (_, _, endpoint) in taken {
                             self.link.give_back(now, endpoint);
+                        }
+                        if call.legs.iter().all(|leg| leg.streams.iter().all(Option::is_none)) {
+                            // Another worker may do better next time.
+                            call.worker = None;
                         }
                         return Err(error);
                     }
