@@ -182,7 +182,10 @@ impl Runner {
     fn take_outcomes(&mut self, outcomes: Vec<Outcome>) -> Result<(), UaError> {
         let mut result = Ok(());
         for Outcome { report, error } in outcomes {
-            self.report.calls.push(report);
+            // Without a party nothing was sent or received.
+            if !report.call.remote.is_empty() {
+                self.report.calls.push(report);
+            }
             result = result.and(error.map_or(Ok(()), Err));
         }
         result

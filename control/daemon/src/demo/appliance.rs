@@ -93,6 +93,11 @@ impl Appliance {
         self.daemon.get(path, &[])
     }
 
+    /// Its API.
+    pub(super) const fn daemon(&self) -> &Daemon {
+        &self.daemon
+    }
+
     /// Adds what the appliance logged last to an error.
     pub(super) fn explain(&self, error: CliError) -> CliError {
         error.with_more(&self.child.last_words())

@@ -188,7 +188,6 @@ mod tests {
             plays_hz: 440,
             hears_hz: 1000,
             calls: Some("bob"),
-            seconds: 3,
             folder: "/nowhere".into(),
         };
         assert!(account(&plan).starts_with("<sip:alice@127.0.0.1:5060;transport=udp>;"));

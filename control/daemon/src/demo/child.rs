@@ -21,6 +21,7 @@ pub(super) struct Child {
     name: String,
     process: std::process::Child,
     log: PathBuf,
+    asked: bool,
 }
 
 /// A command that the kernel ends when its parent is gone, where `setpriv` of util-linux can
@@ -60,7 +61,7 @@ impl Child {
             .map_err(|error| {
                 CliError::failed(format!("cannot start {}: {error}", program.display()))
             })?;
-        Ok(Self { name: name.to_owned(), process, log })
+        Ok(Self { name: name.to_owned(), process, log, asked: false })
     }
 
     /// Whether it has ended by itself.
@@ -68,12 +69,19 @@ impl Child {
         !matches!(self.process.try_wait(), Ok(None))
     }
 
+    /// Asks it to end, once: the second signal would end our programs in disorder.
+    pub(super) fn ask_to_end(&mut self) {
+        if !std::mem::replace(&mut self.asked, true) {
+            terminate(self.process.id());
+        }
+    }
+
     /// Asks it to end and waits for that; kills it if it does not.
     pub(super) fn end(&mut self) {
         if self.has_ended() {
             return;
         }
-        terminate(self.process.id());
+        self.ask_to_end();
         if self.wait(END_WITHIN) {
             return;
         }

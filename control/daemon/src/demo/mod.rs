@@ -27,6 +27,7 @@ mod stop;
 use crate::cli::{CliError, CliResult, say, say_json};
 use crate::record::CallRecord;
 use crate::snapshot::{CallState, CallView, EngineView};
+use crate::top::frame::Frame;
 use appliance::Appliance;
 use phone::{Kind, Phone, Plan};
 use report::Report;
@@ -207,7 +208,6 @@ impl Demo<'_> {
             plays_hz,
             hears_hz,
             calls,
-            seconds: self.wish.seconds,
             folder: self.folder.join(user),
         };
         Phone::start(self.kind, plan)
@@ -233,18 +233,14 @@ impl Demo<'_> {
             let answered = page.calls.iter().any(|call| call.state == CallState::Answered);
             Ok(answered.then(Instant::now))
         })?;
-        let end = started + Duration::from_secs(u64::from(self.wish.seconds));
+        let mut before = Frame::look(appliance.daemon())?;
         for second in 1..=self.wish.seconds {
-            let next = started + Duration::from_secs(u64::from(second));
-            self.stop.sleep_until(next)?;
-            let page: Calls = appliance.get("/v1/calls")?;
-            match page.calls.first() {
-                Some(call) => tell(&live::line(second, call)),
-                None if second == self.wish.seconds => {}
-                None => break,
-            }
+            self.stop.sleep_until(started + Duration::from_secs(u64::from(second)))?;
+            let now = Frame::look(appliance.daemon())?.since(&before);
+            let Some(call) = now.calls.first() else { break };
+            tell(&live::line(second, call));
+            before = now;
         }
-        self.stop.sleep_until(end)?;
         caller.hang_up()?;
         let record =
             self.wait(RECORDED_WITHIN, "the call has no record", || self.record(appliance))?;

@@ -44,8 +44,6 @@ pub struct Plan {
     pub hears_hz: u32,
     /// Whom it calls; it answers if nobody.
     pub calls: Option<&'static str>,
-    /// How long it talks, s.
-    pub seconds: u32,
     /// Folder for its configuration, log and recording.
     pub folder: PathBuf,
 }
@@ -114,14 +112,17 @@ impl Phone {
         }
     }
 
-    /// Ends the call. Our own softphone does so by itself after the time of its plan.
+    /// Ends the call; for our own softphone that is how it ends altogether.
     ///
     /// # Errors
     /// [`CliError`] if the phone does not listen.
     pub fn hang_up(&mut self) -> CliResult {
         match &mut self.control {
             Some(control) => control.command("hangup", ""),
-            None => Ok(()),
+            None => {
+                self.child.ask_to_end();
+                Ok(())
+            }
         }
     }
 

@@ -40,13 +40,7 @@ fn arguments(plan: &Plan, password: &Path) -> Vec<String> {
         RTCP_INTERVAL_MS.to_string(),
     ];
     match plan.calls {
-        Some(callee) => words.extend([
-            "call".into(),
-            callee.into(),
-            "--register".into(),
-            "--seconds".into(),
-            plan.seconds.to_string(),
-        ]),
+        Some(callee) => words.extend(["call".into(), callee.into(), "--register".into()]),
         None => words.push("answer".into()),
     }
     words.extend([

@@ -200,13 +200,13 @@ impl Call {
         if let Some(mut media) = self.media {
             media.stop().await;
             let session = media.session();
-            report.rtp = Some(session.rtp_report());
-            report.audio = Some(session.audio_report());
             if let Some(path) = &self.plan.record
                 && let Err(failed) = wav::save(&numbered(path, number), session.recorded())
             {
                 error.get_or_insert(failed);
             }
+            report.rtp = Some(session.rtp_report());
+            report.audio = Some(session.audio_report());
         }
         Outcome { report, error }
     }

@@ -4,7 +4,7 @@ use super::{Call, Outcome, SDP, description, party};
 use crate::args::CallArgs;
 use crate::error::UaError;
 use crate::phone::{ALLOW, Phone, unreachable_error};
-use crate::report::{EndedBy, Role};
+use crate::report::{CallReport, EndedBy, Role};
 use tandem_signalling::header::Header;
 use tandem_signalling::message::Message;
 use tandem_signalling::method::Method;
@@ -27,7 +27,7 @@ pub async fn place(phone: &Phone, args: &CallArgs) -> Outcome {
     };
     let mut call = match call.await {
         Ok(call) => call,
-        Err(error) => return Outcome { report: Default::default(), error: Some(error) },
+        Err(error) => return Outcome { report: CallReport::default(), error: Some(error) },
     };
     call.facts.remote = uri.clone();
     tracing::info!("calling {uri}");
