@@ -148,8 +148,8 @@ impl Mover {
                         self.note(entry);
                         if self.pending.len() < MAX_UNMOVED {
                             self.pending.add(entry);
-                        } else {
-                            self.incomplete |= entry.is_for_store();
+                        } else if entry.is_for_store() {
+                            self.leave_out();
                         }
                     }
                 }
@@ -158,6 +158,17 @@ impl Mover {
             next = if self.pending.len() < MAX_BATCH { steps.try_recv().ok() } else { None };
         }
         inner.counters.unmoved.store(self.pending.len() as u64, Ordering::Relaxed);
+    }
+
+    /// Leaves an entry to the journal alone: memory has no room for more.
+    fn leave_out(&mut self) {
+        if !self.incomplete {
+            tracing::error!(
+                limit = MAX_UNMOVED,
+                "the store takes nothing for too long: further call records stay in the journal until a restart; see whether the disk is full or another process holds the store"
+            );
+        }
+        self.incomplete = true;
     }
 
     /// Writes the living calls to the new segment, so that the closed one can go.
