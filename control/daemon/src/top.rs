@@ -3,7 +3,7 @@
 //! | file | what it holds |
 //! | --- | --- |
 //! | [`frame`] | one look at the daemon, and the rates between two |
-//! | [`screen`] | the live screen |
+//! | `screen` | the live screen |
 
 pub mod frame;
 mod screen;

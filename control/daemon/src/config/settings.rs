@@ -45,7 +45,7 @@ macro_rules! section {
 section! {
     /// SIP: where it listens and how it behaves.
     Sip {
-        /// Addresses with ports to listen on, IPv4 and IPv6 ("[::1]:5060").
+        /// Addresses with ports to listen on, IPv4 and IPv6 (`"[::1]:5060"`).
         listen: Vec<SocketAddr> = vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 5060))];
         /// Transports on each of them: "udp", "tcp".
         transports: Vec<SipTransport> = vec![SipTransport::Udp, SipTransport::Tcp];
