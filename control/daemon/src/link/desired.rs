@@ -28,6 +28,25 @@ struct Entry {
     latched_rtcp: SockAddr,
     /// What earlier engines counted.
     before: Option<Box<TerminationCounters>>,
+    /// What the engine that was attached last had counted when it was lost from sight.
+    last: Option<Box<TerminationCounters>>,
+}
+
+impl Entry {
+    /// All but what the attached engine counts.
+    fn earlier(&self) -> Option<TerminationCounters> {
+        add(self.before.as_deref(), self.last.as_deref())
+    }
+}
+
+fn add(
+    before: Option<&TerminationCounters>,
+    current: Option<&TerminationCounters>,
+) -> Option<TerminationCounters> {
+    match (before, current) {
+        (Some(before), Some(current)) => Some(figures::sum(before, current)),
+        (before, current) => current.or(before).copied(),
+    }
 }
 
 /// See the module.
@@ -64,6 +83,7 @@ impl Desired {
                     latched_rtp: SockAddr::NONE,
                     latched_rtcp: SockAddr::NONE,
                     before: None,
+                    last: None,
                 };
                 self.entries.insert(handle, entry);
                 self.set_phase(handle, Phase::Wanted);
@@ -154,21 +174,29 @@ impl Desired {
         self.lease_ms
     }
 
-    /// The engine is gone: keeps what it counted last, as `read` still finds it.
+    /// The engine is out of sight: keeps what it counted last, as `read` still finds it.
     pub fn engine_lost(&mut self, read: impl Fn(Handle) -> Option<TerminationCounters>) {
         for (handle, entry) in &mut self.entries {
             let Some(current) = read(*handle) else { continue };
-            let total = match &entry.before {
-                Some(before) => figures::sum(before, &current),
-                None => current,
-            };
             if !entry.latched_rtp.is_some() {
                 entry.latched_rtp = current.latched_rtp;
             }
             if !entry.latched_rtcp.is_some() {
                 entry.latched_rtcp = current.latched_rtcp;
             }
-            entry.before = Some(Box::new(total));
+            entry.last = Some(Box::new(current));
+        }
+    }
+
+    /// An engine is attached. A `new` one counts from zero, so that what the last one counted adds
+    /// up; the same one goes on counting where it was.
+    pub fn engine_attached(&mut self, new: bool) {
+        for entry in self.entries.values_mut() {
+            let earlier = entry.earlier().filter(|_| new);
+            if let Some(earlier) = earlier {
+                entry.before = Some(Box::new(earlier));
+            }
+            entry.last = None;
         }
     }
 
@@ -177,7 +205,7 @@ impl Desired {
     pub fn specification(&self, handle: Handle) -> Option<TerminationSpec> {
         let entry = self.entries.get(&handle)?;
         let mut spec = entry.spec;
-        if let Some(before) = &entry.before {
+        if let Some(before) = entry.earlier() {
             // The source is confirmed already; only a later epoch asks to learn it anew.
             if entry.latched_rtp.is_some() {
                 spec.flags &= !FLAG_RELEARN;
@@ -197,12 +225,8 @@ impl Desired {
         handle: Handle,
         current: Option<TerminationCounters>,
     ) -> Option<TerminationCounters> {
-        let before = self.entries.get(&handle).and_then(|entry| entry.before.as_deref());
-        match (before, current) {
-            (Some(before), Some(current)) => Some(figures::sum(before, &current)),
-            (Some(before), None) => Some(*before),
-            (None, current) => current,
-        }
+        let Some(entry) = self.entries.get(&handle) else { return current };
+        add(entry.before.as_deref(), current.as_ref().or(entry.last.as_deref()))
     }
 
     /// The wanted terminations of a worker, in batches for lease renewal.
@@ -260,6 +284,8 @@ mod tests {
             ..Default::default()
         };
         desired.engine_lost(|_| Some(last));
+        assert_eq!(desired.figures(HANDLE, None).unwrap().rx.packets, 50);
+        desired.engine_attached(true);
         let again = desired.specification(HANDLE).unwrap();
         assert_eq!(again.latched_rtp, addr("192.0.2.1:4000"));
         assert_eq!(again.latched_rtcp, addr("192.0.2.1:4001"));
@@ -271,9 +297,13 @@ mod tests {
             rx: Measurement { packets: 5, ssrc: 9, ext_sequence: 0x1_000a, ..Default::default() },
             ..Default::default()
         };
+        assert_eq!(desired.figures(HANDLE, Some(second)).unwrap().rx.packets, 55);
         desired.engine_lost(|_| Some(second));
         assert_eq!(desired.figures(HANDLE, None).unwrap().rx.packets, 55);
         assert_eq!(desired.specification(HANDLE).unwrap().resume_sequence, 0x1_000a);
+        // The same engine again has not forgotten: nothing is counted twice.
+        desired.engine_attached(false);
+        assert_eq!(desired.figures(HANDLE, Some(second)).unwrap().rx.packets, 55);
     }
 
     #[test]

@@ -18,12 +18,14 @@ impl Endpoints {
         Self { free: HashMap::new(), random: seed }
     }
 
-    /// One more is free. Ignored if it has no address, or is there already.
+    /// One more is free; it takes the place of an earlier one of the same index. Ignored if it has
+    /// no address.
     pub fn add(&mut self, endpoint: Endpoint) {
         let Some(family) = Family::of(endpoint.rtp) else { return };
         let pool = self.free.entry((endpoint.handle.worker, family)).or_default();
-        if pool.iter().all(|other| other.handle != endpoint.handle) {
-            pool.push(endpoint);
+        match pool.iter_mut().find(|other| other.handle.index == endpoint.handle.index) {
+            Some(other) => *other = endpoint,
+            None => pool.push(endpoint),
         }
     }
 

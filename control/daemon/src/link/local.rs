@@ -9,7 +9,7 @@
 //!   └──── with a pause ──┴──────────────────────────────────────────┘
 //! ```
 //!
-//! The first attempt after a loss is made at once; further ones back off up to [`MAX_PAUSE`].
+//! The first attempt after a loss is made at once; further ones back off up to five seconds.
 
 use super::desired::Desired;
 use super::endpoints::Endpoints;
@@ -76,8 +76,8 @@ pub struct LocalEngine {
     pub(super) endpoints: Endpoints,
     pub(super) events: VecDeque<LinkEvent>,
     pub(super) sequence: u64,
-    /// Whether an engine was attached before.
-    was_attached: bool,
+    /// The engine that was attached last.
+    instance: Option<u64>,
     lost_at: Option<Instant>,
     attached_at: Option<Instant>,
     /// Failures in a row.
@@ -112,7 +112,7 @@ impl LocalEngine {
             endpoints: Endpoints::new(u64::from_ne_bytes(seed)),
             events: VecDeque::new(),
             sequence: 0,
-            was_attached: false,
+            instance: None,
             lost_at: None,
             attached_at: None,
             failures: 0,
@@ -210,7 +210,9 @@ impl LocalEngine {
                 }
                 self.state = State::Up(Box::new(session));
                 (self.attached_at, self.last_error) = (Some(now), None);
-                self.begin(now);
+                let new = self.instance.replace(hello.instance) != Some(hello.instance);
+                self.desired.engine_attached(new);
+                self.begin(now, new);
             }
             Err(error) => self.fail(now, error),
         }
@@ -221,7 +223,6 @@ impl LocalEngine {
         let State::Up(session) = &mut self.state else { return };
         session.phase = Phase::Ready;
         let found = std::mem::take(&mut session.found);
-        self.was_attached = true;
         self.events.push_back(LinkEvent::Attached {
             info: session.info,
             reinstalled: session.reinstalled,

@@ -18,7 +18,7 @@ const ROUNDS: usize = 4;
 
 impl LocalEngine {
     /// A new session: asks what is there, states what shall be there.
-    pub(super) fn begin(&mut self, now: Instant) {
+    pub(super) fn begin(&mut self, now: Instant, new: bool) {
         self.install_deadline = now + INSTALL_LIMIT;
         self.renew_at = now + self.renewal();
         self.provision_at = None;
@@ -27,7 +27,7 @@ impl LocalEngine {
         for worker in 0..u16::try_from(session.lanes.len()).unwrap_or(0) {
             session.start_audit(worker);
         }
-        session.reinstalled = wanted.len();
+        session.reinstalled = if new { wanted.len() } else { 0 };
         for handle in wanted {
             self.reinstall(handle);
         }
@@ -97,8 +97,9 @@ impl LocalEngine {
     }
 
     fn handle_event(&mut self, worker: u16, event: Event) {
-        if handle_of(&event).is_some_and(|handle| handle.worker != worker || !handle.is_some()) {
-            tracing::warn!(worker, ?event, "the engine named a handle of another worker");
+        let State::Up(session) = &self.state else { return };
+        if handle_of(&event).is_some_and(|handle| !session.owns(worker, handle)) {
+            tracing::warn!(worker, ?event, "the engine named a handle that its worker cannot have");
             return;
         }
         match event {

@@ -141,6 +141,15 @@ impl Session {
         self.lanes.get_mut(usize::from(worker))
     }
 
+    /// Whether a worker can have a handle at all.
+    pub(super) fn owns(&self, worker: u16, handle: Handle) -> bool {
+        let index = usize::try_from(handle.index).unwrap_or(usize::MAX);
+        handle.engine == 0
+            && handle.worker == worker
+            && handle.is_some()
+            && self.lane(worker).is_some_and(|lane| index < lane.table_len())
+    }
+
     /// Asks a worker what it holds.
     pub(super) fn start_audit(&mut self, worker: u16) {
         if let Some(lane) = self.lanes.get_mut(usize::from(worker)) {

@@ -394,6 +394,35 @@ fn settled_figures_are_final() {
 }
 
 #[test]
+fn an_engine_that_only_closed_the_link_is_attached_again_and_counts_on() {
+    let mut bench = Bench::new();
+    let engine = bench.engine(1, 64, Log::default());
+    bench.attached();
+    bench.put(1, 30_000);
+    bench.until_true("figures", |link| link.counters(handle(1)).is_some());
+    drop(engine);
+    let engine = bench.engine(1, 64, Log::default());
+    bench.until("the loss", |event| matches!(event, LinkEvent::Lost { .. }).then_some(()));
+    let (reinstalled, found) = bench.attached();
+    assert_eq!((reinstalled, found), (0, vec![]));
+    assert!(engine.log().holds.contains_key(&handle(1)), "it is stated all the same");
+    assert_eq!(bench.link.counters(handle(1)).unwrap().rx.packets, 10);
+}
+
+#[test]
+fn handles_that_cannot_be_are_ignored() {
+    let mut bench = Bench::new();
+    let rogue = |index, worker, generation| Handle { engine: 0, worker, index, generation };
+    let left = TerminationSpec { context: ContextId(4), ..TerminationSpec::default() };
+    let log = Log {
+        holds: [rogue(TABLE, 0, 1), rogue(1, 9, 1), rogue(2, 0, 0)].map(|h| (h, left)).into(),
+        ..Log::default()
+    };
+    let _engine = bench.engine(1, 64, log);
+    assert_eq!(bench.attached(), (0, vec![]));
+}
+
+#[test]
 fn a_descriptor_wakes_for_every_engine() {
     let mut bench = Bench::new();
     let fd = bench.link.wait_fd().unwrap().unwrap();
