@@ -7,7 +7,7 @@
 //! | file | what it does |
 //! | --- | --- |
 //! | [`args`] | the command line |
-//! | [`phone`] | the SIP stack on its sockets |
+//! | [`phone`] | the SIP side: addresses, requests, answers |
 //! | [`register`] | registration |
 //! | [`call`] | calls of both directions |
 //! | [`sdp`] | offer and answer |
@@ -25,6 +25,7 @@ pub mod error;
 pub mod media;
 mod net;
 pub mod phone;
+mod pump;
 pub mod register;
 pub mod report;
 pub mod script;

@@ -1,7 +1,8 @@
 //! Registration (RFC 3261 §10): made, refreshed in good time, taken back.
 
 use crate::error::UaError;
-use crate::phone::{ALLOW, Phone};
+use crate::phone::Phone;
+use crate::pump::ALLOW;
 use crate::report::RegistrationReport;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;

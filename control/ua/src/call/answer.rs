@@ -3,7 +3,8 @@
 use super::{Call, Outcome, SDP, codec_names, description, party};
 use crate::args::AnswerArgs;
 use crate::error::UaError;
-use crate::phone::{ALLOW, Phone};
+use crate::phone::Phone;
+use crate::pump::ALLOW;
 use crate::report::{CallReport, EndedBy, Role};
 use std::time::Duration;
 use tandem_signalling::header::Header;

@@ -3,7 +3,8 @@
 use super::{Call, Outcome, SDP, description, party};
 use crate::args::CallArgs;
 use crate::error::UaError;
-use crate::phone::{ALLOW, Phone, unreachable_error};
+use crate::phone::{Phone, unreachable_error};
+use crate::pump::ALLOW;
 use crate::report::{CallReport, EndedBy, Role};
 use tandem_signalling::header::Header;
 use tandem_signalling::message::Message;
@@ -105,7 +106,7 @@ impl Call {
     }
 
     /// Cancels; what comes of it is awaited.
-    fn give_up(&mut self, tx: ClientTx, why: &str) -> Option<()> {
+    fn give_up(&self, tx: ClientTx, why: &str) -> Option<()> {
         tracing::info!("giving up: {why}");
         let _ = self.phone.cancel(tx);
         Some(())

@@ -2,7 +2,7 @@
 
 use super::{Call, SDP, description};
 use crate::error::UaError;
-use crate::phone::ALLOW;
+use crate::pump::ALLOW;
 use crate::report::EndedBy;
 use crate::sdp::{Direction, Remote};
 use std::time::Duration;
@@ -44,7 +44,7 @@ struct Talk {
 impl Talk {
     fn add(&mut self, at: Instant, step: Step) {
         self.steps.push((at, step));
-        self.steps.sort_by(|a, b| b.0.cmp(&a.0));
+        self.steps.sort_by_key(|step| std::cmp::Reverse(step.0));
     }
 }
 
