@@ -16,7 +16,7 @@ fn a_phone_registers_and_is_told_its_contacts() {
 
 #[test]
 fn both_algorithms_are_offered_the_better_first_and_md5_works() {
-    let mut bench = Bench::new();
+    let mut bench = Bench::with("[registrar]\nalgorithms = [\"SHA-256\", \"MD5\"]\n");
     let request = bench.register_request(BOB, "x", 1);
     bench.send(BOB, request);
     let (_, _, challenge) = bench.phones[BOB].response(401);
@@ -37,7 +37,7 @@ fn both_algorithms_are_offered_the_better_first_and_md5_works() {
 
 #[test]
 fn a_user_with_an_imported_md5_digest_is_asked_for_md5_alone() {
-    let mut bench = Bench::new();
+    let mut bench = Bench::with("[registrar]\nalgorithms = [\"SHA-256\", \"MD5\"]\n");
     let request = NewRequest::new(Method::Register, "sip:tandem")
         .from("<sip:carol@tandem>")
         .to("<sip:carol@tandem>");
