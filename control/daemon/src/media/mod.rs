@@ -35,6 +35,8 @@ mod party;
 mod report;
 mod rewrite;
 #[cfg(test)]
+mod sequences;
+#[cfg(test)]
 mod tests;
 mod view;
 mod watch;
