@@ -1,7 +1,7 @@
 //! The link and the media plane against the real engine process: calls survive its death and ours.
 //!
-//! The engine program is looked for beside the test's target folder (or in `TANDEM_ENGINE`); each
-//! test has loopback addresses of its own, so that all ports are free.
+//! The engine program is looked for in `TANDEM_BIN_DIR` and in the target folder; each test has a
+//! loopback address of its own, so that all ports are free.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail the test")]
 
@@ -24,11 +24,14 @@ use tandem_wire::addr::SockAddr;
 
 const LIMIT: Duration = Duration::from_secs(20);
 
-/// The engine program, or why the test is skipped.
+/// The engine program, or nothing after saying that the test is skipped.
 fn engine_program(test: &str) -> Option<PathBuf> {
-    let beside = || Some(std::env::current_exe().ok()?.parent()?.with_file_name("tandem-engine"));
-    let program = std::env::var_os("TANDEM_ENGINE").map(PathBuf::from).or_else(beside);
-    let program = program.filter(|path| path.is_file());
+    let folder = std::env::var_os("TANDEM_BIN_DIR").map(PathBuf::from);
+    // target/debug/deps/link_engine-…: beside it, or the one of the release build.
+    let profile = std::env::current_exe().ok().and_then(|own| Some(own.parent()?.parent()?.into()));
+    let release = profile.as_ref().map(|profile: &PathBuf| profile.with_file_name("release"));
+    let candidates = [folder, profile, release].into_iter().flatten();
+    let program = candidates.map(|folder| folder.join("tandem-engine")).find(|p| p.is_file());
     if program.is_none() {
         skip(test, "tandem-engine is not built (cargo build -p tandem-engine)");
     }

@@ -118,15 +118,14 @@ fn report(
         burst_duration_ms: mean_ms(rx.burst_ns, rx.bursts),
         gap_density: share(rx.gap_lost, rx.gap_packets),
         gap_duration_ms: mean_ms(rx.gap_ns, rx.gaps),
-        r_factor: rating.map(|rating| rating.r_factor),
-        mos: rating.map(|rating| rating.mos),
+        r_factor: rating.map(|rating| rounded(rating.r_factor, 10.0)),
+        mos: rating.map(|rating| rounded(rating.mos, 100.0)),
         interarrival: if rx.packets > 0 { rx.interarrival.to_vec() } else { Vec::new() },
         remote: counters.latched_rtp.to_std(),
     }
 }
 
-/// Mean bit rate of the received UDP payload over the whole stream; of a stream shorter than a
-/// second the last window tells nothing, so it is unknown.
+/// Of a stream shorter than a second there is no full window, so its bit rate is unknown.
 fn bitrate(rx: &Measurement) -> Option<u64> {
     (rx.bitrate_bps > 0).then_some(rx.bitrate_bps)
 }
@@ -139,7 +138,12 @@ fn ms(ns: u64) -> f64 {
 
 #[expect(clippy::cast_precision_loss, reason = "packet counts below 2^53")]
 fn share(part: u64, whole: u64) -> Option<f64> {
-    (whole > 0).then(|| part as f64 / whole as f64)
+    (whole > 0).then(|| rounded(part as f64 / whole as f64, 10_000.0))
+}
+
+/// Rounded to a fraction of 1 / `scale`: the model is not more exact than that.
+fn rounded(value: f64, scale: f64) -> f64 {
+    (value * scale).round() / scale
 }
 
 fn mean_ms(sum_ns: u64, count: u64) -> Option<f64> {
