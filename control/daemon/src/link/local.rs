@@ -34,6 +34,8 @@ use tandem_wire::time::Instant;
 const START_POLL: Duration = Duration::from_millis(2);
 /// How long a started engine may take until it listens.
 const START_LIMIT: Duration = Duration::from_secs(10);
+/// How long an engine that has closed its socket may take to end by itself.
+const EXIT_LIMIT: Duration = Duration::from_secs(1);
 /// How long a connected engine may take to greet.
 const GREETING_LIMIT: Duration = Duration::from_secs(2);
 /// How long an engine may take to answer the installation.
@@ -147,19 +149,18 @@ impl LocalEngine {
     /// Nobody listens: start a process, or see whether the started one comes up.
     fn start_or_wait(&mut self, now: Instant) {
         if let Some(process) = &mut self.process {
+            let starting = matches!(self.state, State::Starting { .. });
             match process.ended() {
-                None => {
-                    if let State::Starting { deadline, .. } = self.state {
-                        if now >= deadline {
-                            return self.fail(now, LinkError::Timeout(START_LIMIT));
-                        }
-                        self.state = State::Starting { deadline, next_try: now + START_POLL };
-                    } else {
-                        self.await_socket(now);
+                None if process.has_served() => {
+                    // Its descriptors close before it can be waited for.
+                    if self.lost_at.is_some_and(|lost| now.since(lost) > EXIT_LIMIT) {
+                        process.kill();
                     }
+                    self.state = State::Down { retry_at: now + START_POLL };
                     return;
                 }
-                Some(status) if matches!(self.state, State::Starting { .. }) => {
+                None => return self.await_socket(now),
+                Some(status) if starting && !process.has_served() => {
                     let last_line = process.last_line();
                     self.process = None;
                     return self.fail(now, LinkError::EndedAtOnce { status, last_line });
@@ -178,8 +179,16 @@ impl LocalEngine {
         }
     }
 
+    /// A started process has some time until it listens.
     fn await_socket(&mut self, now: Instant) {
-        self.state = State::Starting { deadline: now + START_LIMIT, next_try: now + START_POLL };
+        let deadline = match self.state {
+            State::Starting { deadline, .. } if now >= deadline => {
+                return self.fail(now, LinkError::Timeout(START_LIMIT));
+            }
+            State::Starting { deadline, .. } => deadline,
+            _ => now + START_LIMIT,
+        };
+        self.state = State::Starting { deadline, next_try: now + START_POLL };
     }
 
     fn greet(&mut self, now: Instant) {
@@ -210,6 +219,9 @@ impl LocalEngine {
                 }
                 self.state = State::Up(Box::new(session));
                 (self.attached_at, self.last_error) = (Some(now), None);
+                if let Some(process) = self.process.as_mut().filter(|p| p.pid() == hello.pid) {
+                    process.set_served();
+                }
                 let new = self.instance.replace(hello.instance) != Some(hello.instance);
                 self.desired.engine_attached(new);
                 self.begin(now, new);

@@ -84,6 +84,8 @@ pub struct EngineProcess {
     log: Option<PathBuf>,
     /// Where the log ended when this engine was started.
     log_start: u64,
+    /// Whether control was attached to it.
+    served: bool,
 }
 
 impl EngineProcess {
@@ -115,13 +117,31 @@ impl EngineProcess {
             .process_group(0)
             .spawn()
             .map_err(cannot)?;
-        Ok(Self { child, log: config.log.clone(), log_start })
+        Ok(Self { child, log: config.log.clone(), log_start, served: false })
     }
 
     /// Process id.
     #[must_use]
     pub fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    /// Control is attached to it.
+    pub fn set_served(&mut self) {
+        self.served = true;
+    }
+
+    /// Whether control was attached to it: if nobody listens any more, it is on its way out.
+    #[must_use]
+    pub const fn has_served(&self) -> bool {
+        self.served
+    }
+
+    /// Ends it whatever it is doing, so that its ports are free for the next one.
+    pub fn kill(&mut self) {
+        if let Err(error) = self.child.kill() {
+            tracing::warn!(%error, pid = self.pid(), "cannot kill the engine");
+        }
     }
 
     /// The exit status if it has ended.
