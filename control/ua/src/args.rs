@@ -24,7 +24,7 @@ Examples:
     printf 'register\\nwait 1\\ncall sip:bob@127.0.0.1 --seconds 3\\n' | \\
         tandem-ua --user alice --password secret --server 127.0.0.1:5060 script -
 
-Exit codes: 0 done; 2 wrong usage; 3 refused, or nobody called; 4 wrong user or password;
+Exit codes: 0 done; 2 wrong usage; 3 refused, nobody called or answered; 4 wrong user or password;
 5 server unreachable; 6 something local (address, port, file); 130 interrupted.";
 
 /// A scriptable SIP softphone: registers, calls, answers, plays and records sound, sends and

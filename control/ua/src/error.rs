@@ -58,6 +58,12 @@ pub enum UaError {
         /// How long was waited.
         seconds: u64,
     },
+    /// The phone rang and nobody took it.
+    #[error("nobody answered within {seconds} s; give more time with --ring-timeout")]
+    NobodyAnswered {
+        /// How long it was tried.
+        seconds: u64,
+    },
     /// An address or URI could not be understood or resolved.
     #[error("'{input}' is not usable: {detail}")]
     Address {
@@ -99,12 +105,15 @@ pub enum UaError {
 }
 
 impl UaError {
-    /// Exit code of the program: 3 refused or nobody called, 4 wrong credentials, 5 unreachable,
+    /// Exit code of the program: 3 refused, nobody called or answered, 4 wrong credentials, 5 unreachable,
     /// 6 something local (address, port, file, script), 130 stopped.
     #[must_use]
     pub const fn exit_code(&self) -> u8 {
         match self {
-            Self::Refused { .. } | Self::Media(_) | Self::NobodyCalled { .. } => 3,
+            Self::Refused { .. }
+            | Self::Media(_)
+            | Self::NobodyCalled { .. }
+            | Self::NobodyAnswered { .. } => 3,
             Self::Unauthorized { .. } | Self::PasswordNeeded { .. } => 4,
             Self::Unreachable { .. } => 5,
             Self::Bind { .. }

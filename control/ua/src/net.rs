@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
-use tandem_signalling::framing::{Frame, Framer, is_keep_alive};
+use tandem_signalling::framing::{Frame, Framer, PONG, is_keep_alive};
 use tandem_signalling::stack::{Flow, Transport};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
@@ -17,8 +17,10 @@ use tokio::sync::mpsc;
 const MAX_DATAGRAM: usize = 65_535;
 /// How long a connection may take to be opened.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long a probe waits for "port unreachable".
+/// How long a probe waits for "port unreachable" of another machine.
 const PROBE_TIMEOUT: Duration = Duration::from_millis(100);
+/// As above, of this machine, which answers before the sending is over.
+const LOOPBACK_TIMEOUT: Duration = Duration::from_millis(2);
 /// Attempts to find a port that is free for both UDP and TCP.
 const BIND_ATTEMPTS: u32 = 20;
 
@@ -104,8 +106,9 @@ impl Net {
         let number = CONNECTIONS.fetch_add(1, Ordering::Relaxed);
         let (queue, written) = mpsc::unbounded_channel();
         let _ = queue.send(bytes);
+        let (inputs, weak) = (self.inputs.clone(), queue.downgrade());
+        let context = Context { local: self.local, number, inputs, queue: weak };
         self.connections.insert(number, Connection { remote: flow.remote, queue });
-        let context = Context { local: self.local, number, inputs: self.inputs.clone() };
         tokio::spawn(connect(flow, context, written));
     }
 }
@@ -156,6 +159,8 @@ struct Context {
     local: SocketAddr,
     number: u64,
     inputs: mpsc::UnboundedSender<Input>,
+    /// Weak, so that the writer ends with the connection's owner.
+    queue: mpsc::WeakUnboundedSender<Arc<[u8]>>,
 }
 
 async fn accept(
@@ -172,10 +177,10 @@ async fn accept(
         let Ok((stream, remote)) = accepted else { continue };
         let number = CONNECTIONS.fetch_add(1, Ordering::Relaxed);
         let (queue, written) = mpsc::unbounded_channel();
+        let context = Context { local, number, inputs: inputs.clone(), queue: queue.downgrade() };
         if open.send((number, Connection { remote, queue })).is_err() {
             return;
         }
-        let context = Context { local, number, inputs: inputs.clone() };
         tokio::spawn(run_stream(stream, Flow::tcp(local, remote, number), context, written));
     }
 }
@@ -205,7 +210,7 @@ async fn run_stream(
     let (reader, writer) = stream.into_split();
     tokio::select! {
         () = write_stream(writer, written) => (),
-        () = read_stream(reader, flow, &context.inputs) => (),
+        () = read_stream(reader, flow, &context) => (),
         () = context.inputs.closed() => return,
     }
     let _ = context.inputs.send(Input::Failed(flow));
@@ -219,7 +224,7 @@ async fn write_stream(mut writer: OwnedWriteHalf, mut queue: mpsc::UnboundedRece
     }
 }
 
-async fn read_stream(mut reader: OwnedReadHalf, flow: Flow, inputs: &mpsc::UnboundedSender<Input>) {
+async fn read_stream(mut reader: OwnedReadHalf, flow: Flow, context: &Context) {
     let mut framer = Framer::new();
     let mut buffer = vec![0; 16_384];
     loop {
@@ -230,9 +235,14 @@ async fn read_stream(mut reader: OwnedReadHalf, flow: Flow, inputs: &mpsc::Unbou
         loop {
             match framer.next_frame() {
                 Ok(Some(Frame::Message(bytes))) => {
-                    let _ = inputs.send(Input::Message(flow, bytes));
+                    let _ = context.inputs.send(Input::Message(flow, bytes));
                 }
-                Ok(Some(_)) => {}
+                Ok(Some(Frame::Ping)) => {
+                    if let Some(queue) = context.queue.upgrade() {
+                        let _ = queue.send(PONG.into());
+                    }
+                }
+                Ok(Some(Frame::Pong)) => {}
                 Ok(None) => break,
                 Err(_) => return,
             }
@@ -252,7 +262,8 @@ pub(crate) async fn is_refused(remote: SocketAddr) -> bool {
         return true;
     }
     let mut answer = [0; 16];
-    matches!(tokio::time::timeout(PROBE_TIMEOUT, socket.recv(&mut answer)).await, Ok(Err(_)))
+    let limit = if remote.ip().is_loopback() { LOOPBACK_TIMEOUT } else { PROBE_TIMEOUT };
+    matches!(tokio::time::timeout(limit, socket.recv(&mut answer)).await, Ok(Err(_)))
 }
 
 /// The local address from which packets to `remote` leave.

@@ -7,6 +7,7 @@ use crate::error::UaError;
 use crate::media::task::random_u32;
 use crate::net::{self, Net};
 use crate::pump::{Core, Events, Pump};
+use std::collections::HashSet;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tandem_signalling::message::Message;
@@ -40,6 +41,8 @@ struct Inner {
     incoming: tokio::sync::Mutex<mpsc::UnboundedReceiver<Event>>,
     stop: watch::Sender<bool>,
     pump: JoinHandle<()>,
+    /// UDP addresses where something listened when first asked.
+    probed: Mutex<HashSet<SocketAddr>>,
 }
 
 impl Drop for Inner {
@@ -87,6 +90,7 @@ impl Phone {
                 incoming: tokio::sync::Mutex::new(incoming),
                 stop: watch::channel(false).0,
                 pump: tokio::spawn(pump),
+                probed: Mutex::default(),
             }),
         })
     }
@@ -157,10 +161,12 @@ impl Phone {
         if tcp {
             return Ok(Flow::tcp(self.inner.local, remote, 0));
         }
-        if net::is_refused(remote).await {
+        let probed = lock(&self.inner.probed).contains(&remote);
+        if !probed && net::is_refused(remote).await {
             let detail = "nothing listens on that UDP port".into();
             return Err(UaError::Unreachable { server: remote.to_string(), detail });
         }
+        lock(&self.inner.probed).insert(remote);
         Ok(Flow::udp(self.inner.local, remote))
     }
 
@@ -182,7 +188,7 @@ impl Phone {
     }
 
     fn core(&self) -> MutexGuard<'_, Core> {
-        self.inner.core.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.inner.core)
     }
 
     /// Runs something on the stack and lets its output go.
@@ -246,6 +252,11 @@ impl Phone {
     /// Cancels an INVITE.
     pub(crate) fn cancel(&self, tx: ClientTx) -> Result<(), StackError> {
         self.with(|core, now| core.stack.cancel(now, tx, Fields::new()))
+    }
+
+    /// URI of the peer in a dialog.
+    pub(crate) fn remote_target(&self, dialog: DialogId) -> Option<String> {
+        self.core().stack.dialog(dialog).map(|it| it.remote_target().to_owned())
     }
 
     /// How long to wait after a 491.
@@ -358,6 +369,11 @@ impl Phone {
             }
         }
     }
+}
+
+/// A lock whose holder panicked is still good: each change to what it guards is one step.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// What a time-out or transport failure means to the user.

@@ -102,7 +102,7 @@ async fn refusal_and_giving_up_are_told() {
     let ((a, error), (b, _)) =
         run("--user bob answer --ring-ms 5000", "--user alice call CALLEE --ring-timeout 0.4")
             .await;
-    assert!(error.is_none(), "{error:?}");
+    assert!(matches!(error, Some(UaError::NobodyAnswered { .. })), "{error:?}");
     assert_eq!((only_call(&a).call.status, only_call(&b).call.status), (487, 487));
     assert_eq!(only_call(&a).call.setup_ms, None);
 }

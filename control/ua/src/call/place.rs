@@ -11,14 +11,6 @@ use tandem_signalling::message::Message;
 use tandem_signalling::method::Method;
 use tandem_signalling::stack::{ClientTx, Event, Fields, NewRequest};
 
-/// How the ringing ended.
-enum Reached {
-    /// It was answered.
-    Answered,
-    /// It was given up before.
-    GivenUp,
-}
-
 /// Places a call and stays in it to its end.
 pub async fn place(phone: &Phone, args: &CallArgs) -> Outcome {
     let uri = phone.target_uri(&args.target);
@@ -33,8 +25,7 @@ pub async fn place(phone: &Phone, args: &CallArgs) -> Outcome {
     call.facts.remote = uri.clone();
     tracing::info!("calling {uri}");
     let error = match call.reach(&uri, args.ring_timeout).await {
-        Ok(Reached::Answered) => call.talk().await.err(),
-        Ok(Reached::GivenUp) => None,
+        Ok(()) => call.talk().await.err(),
         Err(error) => Some(error),
     };
     call.finish(error, 1).await
@@ -42,11 +33,7 @@ pub async fn place(phone: &Phone, args: &CallArgs) -> Outcome {
 
 impl Call {
     /// Sends the INVITE and waits for its end; with credentials if it must.
-    async fn reach(
-        &mut self,
-        uri: &str,
-        ring_timeout: std::time::Duration,
-    ) -> Result<Reached, UaError> {
+    async fn reach(&mut self, uri: &str, ring_timeout: std::time::Duration) -> Result<(), UaError> {
         let offer = self.local.offer(self.wanted);
         let invite = NewRequest::new(Method::Invite, uri)
             .from(format!("<{}>", self.phone.aor()))
@@ -57,17 +44,19 @@ impl Call {
         let give_up = self.now() + ring_timeout;
         let mut tx = self.phone.request(self.flow, invite.clone(), &self.events)?;
         let mut attempt = 0;
-        let mut cancelled = None;
+        // Why it was given up: what the CANCEL brings is still awaited.
+        let mut cancelled: Option<UaError> = None;
         loop {
             let deadline = self.phone.clock().to_tokio(give_up);
             let event = tokio::select! {
                 event = self.received.recv() => event.ok_or(UaError::Stopped)?,
                 () = tokio::time::sleep_until(deadline), if cancelled.is_none() => {
-                    cancelled = self.give_up(tx, "nobody answered in time");
+                    let seconds = ring_timeout.as_secs();
+                    cancelled = Some(self.give_up(tx, UaError::NobodyAnswered { seconds }));
                     continue;
                 }
                 () = self.phone.stopped(), if cancelled.is_none() => {
-                    cancelled = self.give_up(tx, "stopped");
+                    cancelled = Some(self.give_up(tx, UaError::Stopped));
                     continue;
                 }
             };
@@ -88,16 +77,14 @@ impl Call {
                         continue;
                     }
                     self.dialog = dialog;
-                    return self.final_answer(&response, cancelled.is_some());
+                    return self.final_answer(&response, cancelled);
                 }
                 Event::TimedOut { tx: of } | Event::TransportFailed { tx: of } if of == tx => {
-                    if cancelled.is_some() {
-                        return Ok(Reached::GivenUp);
-                    }
-                    return Err(unreachable_error(&event, self.flow));
+                    return Err(cancelled.unwrap_or_else(|| unreachable_error(&event, self.flow)));
                 }
                 Event::RingingTooLong { .. } if cancelled.is_none() => {
-                    cancelled = self.give_up(tx, "it rang too long");
+                    let seconds = ring_timeout.as_secs();
+                    cancelled = Some(self.give_up(tx, UaError::NobodyAnswered { seconds }));
                 }
                 // Early dialogs of other forks end, and requests in them are not for us.
                 _ => {}
@@ -105,11 +92,11 @@ impl Call {
         }
     }
 
-    /// Cancels; what comes of it is awaited.
-    fn give_up(&self, tx: ClientTx, why: &str) -> Option<()> {
+    /// Cancels.
+    fn give_up(&self, tx: ClientTx, why: UaError) -> UaError {
         tracing::info!("giving up: {why}");
         let _ = self.phone.cancel(tx);
-        Some(())
+        why
     }
 
     /// A provisional response: ringing, perhaps with early media.
@@ -126,37 +113,33 @@ impl Call {
     }
 
     /// A final response that is no challenge.
-    fn final_answer(&mut self, response: &Message, cancelled: bool) -> Result<Reached, UaError> {
+    fn final_answer(
+        &mut self,
+        response: &Message,
+        cancelled: Option<UaError>,
+    ) -> Result<(), UaError> {
         let status = response.status().unwrap_or_default();
         self.facts.id = response.call_id().unwrap_or_default().into();
         self.facts.remote = party(response, Header::To);
         self.note_final(status, response.reason().unwrap_or_default());
         let Some(dialog) = self.dialog.filter(|_| status < 300) else {
-            if cancelled {
-                return Ok(Reached::GivenUp);
-            }
             let reason = self.facts.reason.clone();
-            return Err(UaError::Refused { method: "INVITE", status, reason });
+            return Err(cancelled.unwrap_or(UaError::Refused { method: "INVITE", status, reason }));
         };
         let _ = self.phone.ack(dialog, Fields::new());
-        if cancelled {
+        let taken = match (cancelled, description(response)) {
             // The 2xx crossed the CANCEL: accepted and ended at once (RFC 3261 §9.1).
-            self.hang_up_silently(dialog);
-            self.note_ended(EndedBy::Local);
-            return Ok(Reached::GivenUp);
-        }
-        self.note_answered();
-        let taken = match description(response) {
-            Some(body) => self.take_answer(body),
+            (Some(why), _) => Err(why),
+            (None, Some(body)) => self.take_answer(body),
             // Some put the answer into a provisional response alone.
-            None if self.remote.is_some() => Ok(()),
-            None => Err(UaError::Media("the 200 has no session description".into())),
+            (None, None) if self.remote.is_some() => Ok(()),
+            (None, None) => Err(UaError::Media("the 200 has no session description".into())),
         };
-        if let Err(error) = taken {
+        self.note_answered();
+        if taken.is_err() {
             self.hang_up_silently(dialog);
             self.note_ended(EndedBy::Local);
-            return Err(error);
         }
-        Ok(Reached::Answered)
+        taken
     }
 }

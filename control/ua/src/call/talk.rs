@@ -1,6 +1,7 @@
 //! What happens in an answered call: digits, hold and resume, requests of the other side, the end.
 
 use super::{Call, SDP, description};
+use crate::auth::Answer;
 use crate::error::UaError;
 use crate::pump::ALLOW;
 use crate::report::EndedBy;
@@ -28,6 +29,8 @@ enum Step {
 struct Offer {
     tx: ClientTx,
     step: Step,
+    /// Times that it was repeated with credentials.
+    attempt: u32,
 }
 
 /// State of a conversation.
@@ -109,7 +112,7 @@ impl Call {
                     media.session().push_digits(digits);
                 }
             }
-            Step::Hold | Step::Resume => self.offer_direction(talk, dialog, step),
+            Step::Hold | Step::Resume => self.offer_direction(talk, dialog, step, None),
             Step::HangUp => {
                 self.hang_up(dialog).await;
                 talk.over = true;
@@ -118,15 +121,26 @@ impl Call {
     }
 
     /// Sends the re-INVITE of a hold or resumption (RFC 3264 §8.4).
-    fn offer_direction(&mut self, talk: &mut Talk, dialog: DialogId, step: Step) {
+    fn offer_direction(
+        &mut self,
+        talk: &mut Talk,
+        dialog: DialogId,
+        step: Step,
+        credentials: Option<(u32, Answer)>,
+    ) {
         let before = self.wanted;
         self.wanted = if step == Step::Hold { Direction::SendOnly } else { Direction::SendRecv };
-        let fields = Fields::new()
+        let mut fields = Fields::new()
             .header("Contact", self.phone.contact())
             .header("Allow", ALLOW)
             .body(SDP, self.next_offer());
+        let mut attempt = 0;
+        if let Some((count, answer)) = credentials {
+            attempt = count;
+            fields.push(answer.header, answer.value);
+        }
         match self.phone.request_in_dialog(dialog, Method::Invite, fields, &self.events) {
-            Ok(tx) => talk.offer = Some(Offer { tx, step }),
+            Ok(tx) => talk.offer = Some(Offer { tx, step, attempt }),
             Err(error) => {
                 // Another INVITE is in progress: once more after the time of a 491.
                 tracing::debug!("{step:?} put off: {error}");
@@ -234,8 +248,12 @@ impl Call {
 
     /// The final response to a hold or resumption of ours.
     fn handle_offer_response(&mut self, talk: &mut Talk, dialog: DialogId, response: &Message) {
-        let Some(Offer { step, .. }) = talk.offer.take() else { return };
+        let Some(Offer { step, attempt, .. }) = talk.offer.take() else { return };
         let status = response.status().unwrap_or_default();
+        if let Some(answer) = self.credentials_for(dialog, response, attempt) {
+            self.offer_direction(talk, dialog, step, Some((attempt + 1, answer)));
+            return;
+        }
         if status == 491 {
             talk.add(self.now() + self.phone.glare_delay(dialog), step);
             return;
@@ -257,6 +275,17 @@ impl Call {
         }
     }
 
+    /// The row that answers a challenge to a re-INVITE, if there is one and a password.
+    fn credentials_for(
+        &self,
+        dialog: DialogId,
+        response: &Message,
+        attempt: u32,
+    ) -> Option<Answer> {
+        let uri = self.phone.remote_target(dialog)?;
+        self.phone.answer_challenge(response, Method::Invite, &uri, attempt).ok().flatten()
+    }
+
     /// A second 2xx of a forked INVITE: acknowledged and ended (RFC 3261 §13.2.2.4).
     fn refuse_fork(&self, other: DialogId, response: &Message) {
         if response.method() == Method::Invite && matches!(response.status(), Some(200..=299)) {
@@ -271,29 +300,38 @@ impl Call {
         if let Some(media) = &self.media {
             media.session().set_sending(false);
         }
-        let sent = self.phone.request_in_dialog(dialog, Method::Bye, Fields::new(), &self.events);
-        let Ok(tx) = sent else { return };
-        let answered = async {
-            while let Some(event) = self.received.recv().await {
-                match event {
-                    Event::Response { tx: of, response, .. }
-                        if of == tx && response.status() >= Some(200) =>
-                    {
-                        return;
-                    }
-                    Event::TimedOut { tx: of } | Event::TransportFailed { tx: of } if of == tx => {
-                        return;
-                    }
-                    Event::Request { tx, request, .. } => {
-                        let status = if request.method() == Method::Bye { 200 } else { 481 };
-                        let _ = self.phone.respond(tx, Reply::new(status), &self.events);
-                    }
-                    _ => {}
-                }
-            }
-        };
-        if tokio::time::timeout(BYE_WAIT, answered).await.is_err() {
+        if tokio::time::timeout(BYE_WAIT, self.bye(dialog)).await.is_err() {
             tracing::warn!("the BYE was not answered");
+        }
+    }
+
+    /// Sends a BYE and waits for its final response; whatever it is, the dialog is over with it
+    /// (RFC 3261 §15.1.1).
+    async fn bye(&mut self, dialog: DialogId) {
+        let sent = self.phone.request_in_dialog(dialog, Method::Bye, Fields::new(), &self.events);
+        if let Ok(tx) = sent {
+            self.final_response_to(tx).await;
+        }
+    }
+
+    /// Waits until a request has its final response or none in time; what else comes is answered.
+    async fn final_response_to(&mut self, tx: ClientTx) {
+        while let Some(event) = self.received.recv().await {
+            match event {
+                Event::Response { tx: of, response, .. }
+                    if of == tx && response.status() >= Some(200) =>
+                {
+                    return;
+                }
+                Event::TimedOut { tx: of } | Event::TransportFailed { tx: of } if of == tx => {
+                    return;
+                }
+                Event::Request { tx, request, .. } => {
+                    let status = if request.method() == Method::Bye { 200 } else { 481 };
+                    let _ = self.phone.respond(tx, Reply::new(status), &self.events);
+                }
+                _ => {}
+            }
         }
     }
 
