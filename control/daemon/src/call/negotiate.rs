@@ -29,7 +29,7 @@ impl Call {
     }
 
     fn reinvite_fields(
-        &mut self,
+        &self,
         cx: &mut Cx<'_>,
         from: Side,
         request: &Message,
@@ -56,7 +56,7 @@ impl Call {
 
     /// The rows and the description of a 2xx for the party that asked.
     pub(super) fn negotiated(
-        &mut self,
+        &self,
         cx: &mut Cx<'_>,
         at: usize,
         response: &Message,
@@ -133,7 +133,7 @@ impl Call {
     }
 
     /// Tells when a party holds or resumes.
-    pub(super) fn note_hold(&mut self, cx: &mut Cx<'_>) {
+    pub(super) fn note_hold(&mut self, cx: &Cx<'_>) {
         for (index, side) in [Side::Caller, Side::Callee].into_iter().enumerate() {
             let leg = self.leg(side);
             let held = cx.world.media.is_held(self.key(), leg);

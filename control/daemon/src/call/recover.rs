@@ -86,7 +86,7 @@ impl Recovery {
     }
 }
 
-fn write_record(world: &mut World, call: AliveCall, legs: Option<Vec<LegReport>>) {
+fn write_record(world: &World, call: AliveCall, legs: Option<Vec<LegReport>>) {
     let known = legs.is_some();
     let answered = call.answered.as_ref();
     let mut record = CallRecord {

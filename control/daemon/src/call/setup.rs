@@ -12,7 +12,7 @@ use crate::record::ReleasedBy;
 use crate::registrar::Role;
 use crate::registrar::bindings::Binding;
 use crate::snapshot::ControlEvent;
-use tandem_signalling::header::Header;
+use tandem_signalling::header::{Header, MediaType};
 use tandem_signalling::message::Message;
 use tandem_signalling::stack::{Flow, Reply, ServerTx};
 use tandem_signalling::uri::Scheme;
@@ -76,11 +76,24 @@ fn check_body(request: &Message) -> Result<(), Reply> {
     if encoded {
         return Err(Reply::new(415).header("Accept-Encoding", "identity"));
     }
-    if request.body().is_empty() || is_sdp(request) {
-        Ok(())
-    } else {
-        Err(Reply::new(415).header("Accept", headers::ACCEPT))
+    if !request.body().is_empty() && !is_sdp(request) {
+        return Err(Reply::new(415).header("Accept", headers::ACCEPT));
     }
+    check_accept(request)
+}
+
+/// RFC 3261 §21.4.7: who takes no session description cannot be answered. Without Accept, SDP is
+/// meant (§20.1).
+fn check_accept(request: &Message) -> Result<(), Reply> {
+    let takes = |value: &[u8]| {
+        MediaType::parse(value).is_ok_and(|it| {
+            it.is("application", "sdp") || it.is("application", "*") || it.is("*", "*")
+        })
+    };
+    if request.has(Header::Accept) && !request.values(Header::Accept).any(takes) {
+        return Err(Reply::new(406));
+    }
+    Ok(())
 }
 
 /// Whether the body is a session description.

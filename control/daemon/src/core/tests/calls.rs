@@ -204,6 +204,20 @@ fn a_call_has_its_longest_duration() {
 }
 
 #[test]
+fn the_advertised_address_is_what_phones_see() {
+    let mut bench = Bench::with("[sip]\nadvertised = [\"203.0.113.9\"]\n");
+    bench.register(BOB);
+    bench.invite(ALICE, "bob");
+    let (tx, _, invite) = bench.phones[BOB].request(Method::Invite);
+    assert_eq!(invite.top_via().unwrap().sent_by(), "203.0.113.9:5060");
+    assert!(invite.value_str(Header::Contact).unwrap().contains("203.0.113.9:5060"));
+    bench.respond(BOB, tx, Reply::new(200).body("application/sdp", sdp(5000)));
+    let (_, _, ok) = bench.phones[ALICE].response(200);
+    assert!(ok.value_str(Header::Contact).unwrap().contains("203.0.113.9:5060"));
+    assert!(!String::from_utf8_lossy(ok.bytes()).contains("192.0.2.1:5060"));
+}
+
+#[test]
 fn the_api_sees_the_call() {
     let mut bench = Bench::new();
     let _ = bench.established();

@@ -150,6 +150,14 @@ fn bodies_that_are_no_session_description_are_415() {
 }
 
 #[test]
+fn who_takes_no_session_description_is_406() {
+    let mut bench = Bench::new();
+    refused(&mut bench, |request| request.header("Accept", "text/plain, multipart/mixed"), 406);
+    // Anything else goes on to the challenge.
+    refused(&mut bench, |request| request.header("Accept", "text/plain, application/*"), 407);
+}
+
+#[test]
 fn a_malformed_session_description_is_400() {
     let mut bench = Bench::new();
     bench.register(BOB);

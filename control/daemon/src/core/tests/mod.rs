@@ -374,13 +374,13 @@ impl Bench {
     }
 
     /// The records that are journalled, oldest first.
-    fn records(&mut self) -> Vec<CallRecord> {
+    fn records(&self) -> Vec<CallRecord> {
         self.journal.close();
         let page = self.store.records(&RecordQuery::default()).unwrap();
         page.records.into_iter().rev().collect()
     }
 
-    fn only_record(&mut self) -> CallRecord {
+    fn only_record(&self) -> CallRecord {
         let mut records = self.records();
         assert_eq!(records.len(), 1, "{records:#?}");
         records.remove(0)

@@ -175,6 +175,21 @@ fn a_phone_behind_a_nat_is_called_where_it_came_from() {
 }
 
 #[test]
+fn contacts_are_asked_for_a_sign_of_life_if_the_operator_wants_it() {
+    let mut bench = Bench::with("[registrar]\nping_s = 20\n");
+    bench.register(BOB);
+    bench.advance(Duration::from_secs(61));
+    let pings = |bench: &Bench| {
+        let events = bench.phones[BOB].events.iter();
+        events.filter(|event| matches!(event, Event::Request { .. })).count()
+    };
+    assert!((2..=4).contains(&pings(&bench)), "{}", pings(&bench));
+    let (tx, _, _) = bench.phones[BOB].request(Method::Options);
+    bench.respond(BOB, tx, Reply::new(200));
+    assert_eq!(bench.switch.world.registrar.len(), 1);
+}
+
+#[test]
 fn domains_and_extensions_that_are_not_ours_are_refused() {
     let mut bench = Bench::new();
     let request = NewRequest::new(Method::Register, "sip:elsewhere.example")
