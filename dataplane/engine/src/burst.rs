@@ -4,14 +4,16 @@ use arrayvec::ArrayVec;
 use tandem_contract::limits::BURST;
 use tandem_contract::reason::DropReason;
 use tandem_hw::port::{DEPARTURES, Departure, Received};
-use tandem_wire::rtp::RtpHeader;
+use tandem_wire::rtp::FixedHeader;
 
 /// What a packet is, decided by parse and confirmed or changed by lookup.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
-    /// RTP whose header is in [`Parsed::header`].
+    /// RTP with a fixed header alone.
     Rtp,
-    /// RTCP; of the header only the sender's SSRC is set.
+    /// RTP with sources, an extension or padding.
+    LongRtp,
+    /// RTCP.
     Rtcp,
     /// Of a termination whose packets are not read.
     Opaque,
@@ -19,17 +21,15 @@ pub(crate) enum Kind {
     Drop(DropReason),
 }
 
-/// One packet's headers.
+/// One packet's first octets and what they say.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Parsed {
-    pub header: RtpHeader,
+    pub fixed: FixedHeader,
     pub kind: Kind,
-    /// The padding bit is set: the last octet counts the padding, if it can be read.
-    pub padded: bool,
 }
 
 /// Packets of one arrival time that were handed on.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Handed {
     pub arrival_ns: u64,
     pub count: u32,
@@ -51,7 +51,9 @@ pub(crate) struct Leaving {
     pub forwarded: u32,
     pub copies: u32,
     pub originated: u32,
+    /// Packets that are forwarded, by their arrival; the last group is in `last`.
     pub handed: ArrayVec<Handed, BURST>,
+    last: Handed,
 }
 
 impl Leaving {
@@ -60,9 +62,23 @@ impl Leaving {
     pub(crate) fn forward(&mut self, departure: Departure, arrival_ns: u64) {
         self.departures.push(departure);
         self.forwarded += 1;
-        match self.handed.last_mut() {
-            Some(last) if last.arrival_ns == arrival_ns => last.count += 1,
-            _ => self.handed.push(Handed { arrival_ns, count: 1 }),
+        if arrival_ns != self.last.arrival_ns {
+            self.next_group(arrival_ns);
         }
+        self.last.count += 1;
+    }
+
+    #[cold]
+    fn next_group(&mut self, arrival_ns: u64) {
+        let full = core::mem::replace(&mut self.last, Handed { arrival_ns, count: 0 });
+        if full.count > 0 {
+            self.handed.push(full);
+        }
+    }
+
+    /// The groups of packets that were forwarded, once.
+    pub(crate) fn take_groups(&mut self) -> impl Iterator<Item = Handed> {
+        self.next_group(0);
+        self.handed.drain(..)
     }
 }

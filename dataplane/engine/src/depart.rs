@@ -12,7 +12,7 @@ use tandem_contract::reason::DropReason;
 use tandem_hw::port::Port;
 
 /// Sends the departures and empties them.
-#[inline]
+#[inline(never)]
 pub(crate) fn depart<P: Port, C: Clock>(
     port: &mut P,
     clock: &C,
@@ -28,7 +28,7 @@ pub(crate) fn depart<P: Port, C: Clock>(
     counters.sent_octets += outcome.sent_octets;
     settle(leaving, outcome.failed, counters);
     let done = clock.now().as_nanos();
-    for handed in leaving.handed.drain(..) {
+    for handed in leaving.take_groups() {
         residence.record(done.saturating_sub(handed.arrival_ns), handed.count);
     }
 }

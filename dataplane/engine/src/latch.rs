@@ -91,6 +91,7 @@ fn confirm(hot: &mut Hot, cold: &mut Cold, source: SockAddr) -> Admission {
     let moved = hot.source.is_some() && hot.source != source;
     hot.source = source;
     hot.remote = source;
+    hot.note_reachable();
     hot.flags |= CONFIRMED;
     cold.learn = Learn::default();
     if moved {

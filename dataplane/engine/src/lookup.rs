@@ -14,7 +14,7 @@ use tandem_hw::port::Received;
 use tandem_wire::rtp::{SeqNo, Ssrc};
 
 /// Decides the kind of every packet.
-#[inline]
+#[inline(never)]
 pub(crate) fn lookup(table: &mut Table, burst: &mut Burst, outbox: &mut Outbox) {
     for (packet, parsed) in burst.received.iter().zip(&mut burst.parsed) {
         if let Some(hot) = table.hot.get((packet.slot >> 1) as usize)
@@ -44,15 +44,19 @@ fn admit(table: &mut Table, packet: &Received, parsed: &Parsed, outbox: &mut Out
     let kind = match parsed.kind {
         Kind::Drop(DropReason::TooLong) => return parsed.kind,
         _ if opaque => Kind::Opaque,
-        Kind::Rtp if !rtp_slot => return Kind::Drop(DropReason::BadRtcp),
+        Kind::Rtp | Kind::LongRtp if !rtp_slot => return Kind::Drop(DropReason::BadRtcp),
         kind @ Kind::Drop(_) => return kind,
         kind => kind,
     };
-    let (ssrc, sequence) =
-        if opaque { (Ssrc(0), SeqNo(0)) } else { (parsed.header.ssrc, parsed.header.sequence) };
+    let (ssrc, sequence) = match kind {
+        Kind::Rtp | Kind::LongRtp => (parsed.fixed.ssrc(), parsed.fixed.sequence()),
+        // The sender's SSRC is the second word of RTCP.
+        Kind::Rtcp => (Ssrc(parsed.fixed.timestamp().0), SeqNo(0)),
+        Kind::Opaque | Kind::Drop(_) => (Ssrc(0), SeqNo(0)),
+    };
     let knock = Knock { source: packet.source, ssrc, sequence, now: packet.arrival };
     let admission = match kind {
-        Kind::Rtp => latch::admit_rtp(hot, cold, &knock),
+        Kind::Rtp | Kind::LongRtp => latch::admit_rtp(hot, cold, &knock),
         Kind::Opaque if rtp_slot => latch::admit_rtp(hot, cold, &knock),
         _ => latch::admit_rtcp(hot, cold, &knock, rtp_slot),
     };

@@ -108,10 +108,15 @@ impl RtcpState {
         }
     }
 
+    /// Whether it is time to ask [`Self::own_report_due`].
+    pub(crate) fn may_be_due(&self, now: Instant) -> bool {
+        now >= self.next_own
+    }
+
     /// Whether the party got no RTCP for so long that it gets ours now. `random` spreads the next
     /// one over half to one and a half intervals (RFC 3550 §6.3.1).
     pub(crate) fn own_report_due(&mut self, now: Instant, random: u64) -> bool {
-        if now < self.next_own {
+        if !self.may_be_due(now) {
             return false;
         }
         let silence = if self.own == 0 { FIRST_SILENCE } else { SILENCE };

@@ -26,8 +26,6 @@ pub(crate) const OPAQUE: u32 = 1 << 2;
 pub(crate) const SECURED: u32 = 1 << 3;
 /// `Hot::flags`: what it sends is dropped.
 pub(crate) const BLOCKED: u32 = 1 << 4;
-/// `Hot::flags`: several receivers.
-pub(crate) const FORK: u32 = 1 << 5;
 
 /// The compiled recipe of a termination and the state that every packet touches.
 #[derive(Clone, Copy, Debug, Default)]
@@ -38,15 +36,18 @@ pub(crate) struct Hot {
     pub source: SockAddr,
     /// Where RTP to it goes.
     pub remote: SockAddr,
-    /// First receiver of what it sends; an index out of range for none.
+    /// The receiver of a plain relay; an index out of range if there is none, or several, or if
+    /// its packets are blocked.
     pub edge: Edge,
     /// RTP packets sent to it.
     pub tx_packets: u64,
-    /// UDP payload octets of them.
-    pub tx_octets: u64,
     /// Generation of the living termination, 0 for none.
     pub generation: u32,
+    /// The same while it is known where RTP to it goes, else 0.
+    pub reachable: u32,
     pub flags: u32,
+    /// UDP payload octets of the packets sent to it.
+    pub tx_octets: u64,
 }
 
 /// Everything that few packets touch.
@@ -86,6 +87,20 @@ pub(crate) struct Cold {
     pub dropped: u64,
     /// Sequence of the `Put` that waits for its endpoint.
     pub pending_sequence: u64,
+}
+
+impl Hot {
+    /// After a change of `remote` or `generation`.
+    pub(crate) fn note_reachable(&mut self) {
+        self.reachable = if self.remote.is_some() { self.generation } else { 0 };
+    }
+}
+
+impl Cold {
+    /// The first receiver of what it sends; an index out of range for none.
+    pub(crate) fn first_edge(&self) -> Edge {
+        self.edges.iter().find(|edge| edge.generation != 0).copied().unwrap_or(NO_EDGE)
+    }
 }
 
 /// Engine memory of one termination: its records and its entry in the counters table.
@@ -156,6 +171,7 @@ impl Table {
         cold.place = u32::try_from(self.alive.len()).unwrap_or(u32::MAX);
         self.hot[index].generation = cold.endpoint.generation;
         self.hot[index].flags |= ALIVE;
+        self.hot[index].note_reachable();
         self.alive.push(u32::try_from(index).unwrap_or(u32::MAX));
     }
 
@@ -188,16 +204,15 @@ impl Table {
         cold.flags = spec.flags;
         cold.media_timeout_ms = spec.media_timeout_ms;
         cold.relearn_silence_ms = spec.relearn_silence_ms;
-        let mut edges = spec.edges.iter().filter(|edge| edge.generation != 0);
-        hot.edge = edges.next().copied().unwrap_or(NO_EDGE);
         let count = spec.edges.iter().filter(|edge| edge.generation != 0).count();
         self.fanout = self.fanout.max(count);
+        let plain = count == 1 && spec.flags & FLAG_BLOCK == 0;
+        hot.edge = if plain { cold.first_edge() } else { NO_EDGE };
         let flag = |from: u32, to: u32| if spec.flags & from == 0 { 0 } else { to };
         hot.flags = (hot.flags & (ALIVE | CONFIRMED))
             | flag(FLAG_OPAQUE, OPAQUE)
             | flag(FLAG_SECURED, SECURED)
-            | flag(FLAG_BLOCK, BLOCKED)
-            | if count > 1 { FORK } else { 0 };
+            | flag(FLAG_BLOCK, BLOCKED);
         self.aim(index);
     }
 
@@ -208,5 +223,6 @@ impl Table {
         let confirmed = hot.flags & CONFIRMED != 0;
         hot.remote =
             if confirmed || !cold.remote_rtp.is_some() { hot.source } else { cold.remote_rtp };
+        hot.note_reachable();
     }
 }

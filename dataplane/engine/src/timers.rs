@@ -1,4 +1,4 @@
-//! Timers: every living termination is visited four times a second, a few per turn.
+//! Timers: every living termination is visited twice a second, a few per turn.
 //!
 //! A visit looks at lease, media timeout, own RTCP and publication. There is no timer list: a
 //! cursor walks over the living terminations at the pace that the clock asks for.
@@ -17,10 +17,10 @@ use tandem_wire::rtp::Ssrc;
 use tandem_wire::time::Instant;
 
 /// Time between two visits of a termination.
-const PERIOD_NS: u64 = 250_000_000;
+const PERIOD_NS: u64 = 500_000_000;
 /// Visits of one turn.
 const VISIT_BURST: u64 = 32;
-/// A termination is published when its figures are this old: at its fourth visit.
+/// A termination is published when its figures are this old: at its second visit.
 const PUBLISH_AGE: Duration = Duration::from_millis(900);
 /// Octets of a fixed RTP header, which sender reports do not count.
 const RTP_HEADER: u64 = 12;
@@ -91,6 +91,9 @@ impl<P: Port, C: Clock> Worker<P, C> {
     /// Sends our own report to a party that gets no RTCP.
     fn own_rtcp(&mut self, now: Instant, place: usize) {
         let (hot, cold) = (&self.table.hot[place], &mut self.table.cold[place]);
+        if !cold.rtcp.may_be_due(now) {
+            return;
+        }
         let silent = hot.stream.packets() == 0 && hot.tx_packets == 0;
         if hot.flags & (OPAQUE | SECURED) != 0 || cold.flags & FLAG_NO_OWN_RTCP != 0 || silent {
             return;
@@ -127,9 +130,10 @@ impl<P: Port, C: Clock> Worker<P, C> {
     /// plain relay; else a source of our own that sends nothing.
     fn what_it_hears(&self, now: Instant, place: usize) -> (Ssrc, Option<SenderInfo>) {
         let hot = &self.table.hot[place];
-        let own = self.random.name(hot.edge.index, hot.generation);
+        let edge = self.table.cold[place].first_edge();
+        let own = self.random.name(edge.index, hot.generation);
         let nobody = (Ssrc(u32::try_from(own & 0xffff_ffff).unwrap_or(1)), None);
-        let Some(peer) = self.table.living(hot.edge.index, hot.edge.generation) else {
+        let Some(peer) = self.table.living(edge.index, edge.generation) else {
             return nobody;
         };
         let (theirs, cold) = (&self.table.hot[peer], &self.table.cold[peer]);

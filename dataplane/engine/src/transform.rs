@@ -9,7 +9,7 @@ use crate::burst::{Burst, Kind, Leaving, Parsed};
 use crate::latch::rtcp_destination;
 use crate::measure::Packet;
 use crate::outbox::Outbox;
-use crate::table::{BLOCKED, FORK, SECURED, Table};
+use crate::table::{BLOCKED, Hot, SECURED, Table};
 use core::time::Duration;
 use tandem_contract::command::Edge;
 use tandem_contract::counters::WorkerCounters;
@@ -19,7 +19,9 @@ use tandem_hw::frame::FrameId;
 use tandem_hw::port::{DEPARTURES, Departure, Port, Received};
 use tandem_wire::addr::SockAddr;
 use tandem_wire::rtcp::Compound;
+use tandem_wire::rtp::{FixedHeader, RtpHeader};
 use tandem_wire::telephone_event::TelephoneEvent;
+use tandem_wire::time::Instant;
 
 /// Shortest time between two events of one termination that its party can cause at will.
 const EVENT_PAUSE: Duration = Duration::from_millis(10);
@@ -33,17 +35,59 @@ pub(crate) struct Doors<'a, P: Port> {
 }
 
 /// Transforms as many packets from the front as departures have room for.
-#[inline]
+#[inline(never)]
 pub(crate) fn transform<P: Port>(table: &mut Table, burst: &mut Burst, doors: &mut Doors<'_, P>) {
     let Burst { received, parsed, leaving } = burst;
     let chunk = received.len().min(DEPARTURES / table.fanout);
-    for (packet, parsed) in received.drain(..chunk).zip(parsed.drain(..chunk)) {
-        match parsed.kind {
-            Kind::Rtp => relay(table, leaving, doors, packet, parsed),
-            Kind::Rtcp => relay_rtcp(table, leaving, doors, packet),
-            Kind::Opaque => relay_opaque(table, leaving, doors, packet),
-            Kind::Drop(reason) => drop_packet(table, doors, packet.slot, packet.frame, reason),
+    for (packet, parsed) in received.drain(..chunk).zip(parsed.iter()) {
+        // By fields: so that nothing is copied for the plain relay.
+        let Received { frame, start, len, slot, arrival, .. } = packet;
+        if parsed.kind != Kind::Rtp {
+            let arrived = Arrived { frame, start, len, slot, arrival };
+            transform_other(table, leaving, doors, arrived, parsed);
+            continue;
         }
+        let Some(edge) = measure_plain(table, slot, len, arrival, &parsed.fixed) else {
+            let arrived = Arrived { frame, start, len, slot, arrival };
+            relay_any(table, leaving, doors, arrived, &parsed.fixed.to_header());
+            continue;
+        };
+        let Some(receiver) = reach(table, edge) else {
+            let arrived = Arrived { frame, start, len, slot, arrival };
+            relay_noted(table, leaving, doors, arrived);
+            continue;
+        };
+        receiver.tx_packets += 1;
+        receiver.tx_octets += u64::from(len);
+        let (slot, destination) = (edge.index << 1, receiver.remote);
+        leaving.forward(Departure { frame, start, len, slot, destination }, arrival.as_nanos());
+    }
+    parsed.drain(..chunk);
+}
+
+/// A packet as this room needs it.
+struct Arrived {
+    frame: FrameId,
+    start: u16,
+    len: u16,
+    slot: u32,
+    arrival: Instant,
+}
+
+#[cold]
+fn transform_other<P: Port>(
+    table: &mut Table,
+    leaving: &mut Leaving,
+    doors: &mut Doors<'_, P>,
+    packet: Arrived,
+    parsed: &Parsed,
+) {
+    match parsed.kind {
+        Kind::Rtp => relay_any(table, leaving, doors, packet, &parsed.fixed.to_header()),
+        Kind::LongRtp => relay_long(table, leaving, doors, packet),
+        Kind::Rtcp => relay_rtcp(table, leaving, doors, packet),
+        Kind::Opaque => relay_opaque(table, leaving, doors, packet),
+        Kind::Drop(reason) => drop_packet(table, doors, packet.slot, packet.frame, reason),
     }
 }
 
@@ -62,118 +106,89 @@ fn drop_packet<P: Port>(
     doors.port.free(frame);
 }
 
-#[inline]
-fn relay<P: Port>(
+/// Measures a packet that is the next of its stream, as nearly all are, and says who gets it;
+/// `None`, with nothing counted, for any other.
+#[inline(always)]
+fn measure_plain(
+    table: &mut Table,
+    slot: u32,
+    wire_len: u16,
+    arrival: Instant,
+    header: &FixedHeader,
+) -> Option<Edge> {
+    let index = (slot >> 1) as usize;
+    let hot = table.hot.get_mut(index)?;
+    let window = table.windows.get_mut(index)?;
+    hot.stream.note_plain(window, header, wire_len, arrival.as_nanos()).then_some(hot.edge)
+}
+
+/// The one receiver of a plain relay, if it is there and its address is known.
+#[inline(always)]
+fn reach(table: &mut Table, edge: Edge) -> Option<&mut Hot> {
+    table.hot.get_mut(edge.index as usize).filter(|hot| hot.reachable == edge.generation)
+}
+
+/// RTP with sources, an extension or padding.
+#[cold]
+fn relay_long<P: Port>(
     table: &mut Table,
     leaving: &mut Leaving,
     doors: &mut Doors<'_, P>,
-    packet: Received,
-    mut parsed: Parsed,
+    packet: Arrived,
+) {
+    let secured = table.hot[(packet.slot >> 1) as usize].flags & SECURED != 0;
+    let bytes = doors.port.payload(&packet.frame, packet.start, packet.len);
+    match RtpHeader::parse(bytes, secured) {
+        Ok(header) => relay_any(table, leaving, doors, packet, &header),
+        Err(_) => drop_packet(table, doors, packet.slot, packet.frame, DropReason::BadRtp),
+    }
+}
+
+/// RTP that is not simply the next of its stream.
+#[inline(never)]
+fn relay_any<P: Port>(
+    table: &mut Table,
+    leaving: &mut Leaving,
+    doors: &mut Doors<'_, P>,
+    packet: Arrived,
+    header: &RtpHeader,
 ) {
     let index = (packet.slot >> 1) as usize;
-    let flags = table.hot[index].flags;
-    if parsed.padded && flags & SECURED == 0 && !read_padding(doors.port, &packet, &mut parsed) {
-        return drop_packet(table, doors, packet.slot, packet.frame, DropReason::BadRtp);
-    }
-    let arrival_ns = packet.arrival.as_nanos();
-    let noted_packet = Packet { header: parsed.header, wire_len: packet.len, arrival_ns };
-    let hot = &mut table.hot[index];
-    let cold = &mut table.cold[index];
+    let (hot, cold) = (&mut table.hot[index], &mut table.cold[index]);
     let old_ssrc = hot.stream.ssrc();
+    let arrival_ns = packet.arrival.as_nanos();
     let noted = hot.stream.note(
         &mut table.windows[index],
         &mut cold.stream,
         &cold.payload_types,
-        &noted_packet,
+        &Packet { header, wire_len: packet.len, arrival_ns },
     );
-    let edge = hot.edge;
     if noted.telephone_event || noted.ssrc_changed {
-        report(table, index, doors, &packet, &parsed, noted.ssrc_changed.then_some(old_ssrc));
+        report(table, index, doors, &packet, header, noted.ssrc_changed.then_some(old_ssrc));
     }
-    if flags & (BLOCKED | FORK) != 0 {
-        return fork_or_block(table, leaving, doors, packet, flags);
-    }
-    let Some(receiver) = table.hot.get_mut(edge.index as usize) else {
-        return drop_packet(table, doors, packet.slot, packet.frame, DropReason::NoEdge);
-    };
-    if receiver.generation != edge.generation || !receiver.remote.is_some() {
-        let gone = receiver.generation != edge.generation;
-        let reason = if gone { DropReason::NoEdge } else { DropReason::NoDestination };
-        return drop_packet(table, doors, packet.slot, packet.frame, reason);
-    }
-    receiver.tx_packets += 1;
-    receiver.tx_octets += u64::from(packet.len);
-    let departure = Departure {
-        frame: packet.frame,
-        start: packet.start,
-        len: packet.len,
-        slot: edge.index << 1,
-        destination: receiver.remote,
-    };
-    leaving.forward(departure, arrival_ns);
+    relay_noted(table, leaving, doors, packet);
 }
 
-/// Counts the padding of a packet whose padding bit is set; `false` if it does not fit.
-#[cold]
-fn read_padding<P: Port>(port: &P, packet: &Received, parsed: &mut Parsed) -> bool {
-    let padding = port.payload(&packet.frame, packet.start, packet.len).last().copied();
-    parsed.header.padding = padding.unwrap_or(0);
-    let room = packet.len.saturating_sub(parsed.header.header_len);
-    parsed.header.padding != 0 && u16::from(parsed.header.padding) <= room
-}
-
-/// Tells control about a digit or a new SSRC.
-#[cold]
-fn report<P: Port>(
-    table: &mut Table,
-    index: usize,
-    doors: &mut Doors<'_, P>,
-    packet: &Received,
-    parsed: &Parsed,
-    old_ssrc: Option<u32>,
-) {
-    let handle = table.handle(index);
-    let now = packet.arrival;
-    let cold = &mut table.cold[index];
-    let quiet = now < cold.quiet_until;
-    if let Some(old) = old_ssrc {
-        cold.rtcp.forget_their_reports();
-        if !quiet {
-            cold.quiet_until = now + EVENT_PAUSE;
-            doors.outbox.push(&Event::SsrcChanged { handle, old, new: parsed.header.ssrc.0 });
-        }
-        return;
-    }
-    if table.hot[index].flags & SECURED != 0 {
-        return;
-    }
-    let bytes = doors.port.payload(&packet.frame, packet.start, packet.len);
-    let payload = bytes.get(usize::from(parsed.header.header_len)..).unwrap_or(&[]);
-    let Ok(event) = TelephoneEvent::parse(payload) else { return };
-    let number = parsed.header.payload_type;
-    let rate = cold.payload_types.iter().find(|t| t.present != 0 && t.number == number);
-    let clock_rate = rate.map_or(8_000, |t| t.clock_rate);
-    let digit = cold.dtmf.note(parsed.header.timestamp.0, clock_rate, event, now);
-    if let (Some(digit), false) = (digit, quiet) {
-        cold.quiet_until = now + EVENT_PAUSE;
-        let (code, duration_ms) = (digit.code, digit.duration_ms);
-        doors.outbox.push(&Event::Dtmf { handle, code, duration_ms });
-    }
-}
-
-/// RTP of a termination with several receivers, or one that control blocks.
-#[cold]
-fn fork_or_block<P: Port>(
+/// RTP that is measured: to all of its receivers.
+fn relay_noted<P: Port>(
     table: &mut Table,
     leaving: &mut Leaving,
     doors: &mut Doors<'_, P>,
-    packet: Received,
-    flags: u32,
+    packet: Arrived,
 ) {
-    if flags & BLOCKED != 0 {
-        return drop_packet(table, doors, packet.slot, packet.frame, DropReason::Blocked);
-    }
     let slot = packet.slot;
+    let edge = table.hot[(slot >> 1) as usize].edge;
+    if let Some(receiver) = reach(table, edge) {
+        let Arrived { frame, start, len, arrival, .. } = packet;
+        receiver.tx_packets += 1;
+        receiver.tx_octets += u64::from(len);
+        let (slot, destination) = (edge.index << 1, receiver.remote);
+        leaving.forward(Departure { frame, start, len, slot, destination }, arrival.as_nanos());
+        return;
+    }
+    if table.hot[(slot >> 1) as usize].flags & BLOCKED != 0 {
+        return drop_packet(table, doors, slot, packet.frame, DropReason::Blocked);
+    }
     let sent = fan_out(table, leaving, doors, packet, |table, index, len| {
         let hot = &mut table.hot[index];
         if !hot.remote.is_some() {
@@ -188,12 +203,51 @@ fn fork_or_block<P: Port>(
     }
 }
 
+/// Tells control about a digit or a new SSRC.
+#[cold]
+fn report<P: Port>(
+    table: &mut Table,
+    index: usize,
+    doors: &mut Doors<'_, P>,
+    packet: &Arrived,
+    header: &RtpHeader,
+    old_ssrc: Option<u32>,
+) {
+    let handle = table.handle(index);
+    let now = packet.arrival;
+    let cold = &mut table.cold[index];
+    let quiet = now < cold.quiet_until;
+    if let Some(old) = old_ssrc {
+        cold.rtcp.forget_their_reports();
+        if !quiet {
+            cold.quiet_until = now + EVENT_PAUSE;
+            doors.outbox.push(&Event::SsrcChanged { handle, old, new: header.ssrc.0 });
+        }
+        return;
+    }
+    if table.hot[index].flags & SECURED != 0 {
+        return;
+    }
+    let bytes = doors.port.payload(&packet.frame, packet.start, packet.len);
+    let payload = bytes.get(usize::from(header.header_len)..).unwrap_or(&[]);
+    let Ok(event) = TelephoneEvent::parse(payload) else { return };
+    let number = header.payload_type;
+    let rate = cold.payload_types.iter().find(|t| t.present != 0 && t.number == number);
+    let clock_rate = rate.map_or(8_000, |t| t.clock_rate);
+    let digit = cold.dtmf.note(header.timestamp.0, clock_rate, event, now);
+    if let (Some(digit), false) = (digit, quiet) {
+        cold.quiet_until = now + EVENT_PAUSE;
+        let (code, duration_ms) = (digit.code, digit.duration_ms);
+        doors.outbox.push(&Event::Dtmf { handle, code, duration_ms });
+    }
+}
+
 #[cold]
 fn relay_opaque<P: Port>(
     table: &mut Table,
     leaving: &mut Leaving,
     doors: &mut Doors<'_, P>,
-    packet: Received,
+    packet: Arrived,
 ) {
     let index = (packet.slot >> 1) as usize;
     let rtcp = packet.slot & 1 != 0;
@@ -226,7 +280,7 @@ fn relay_rtcp<P: Port>(
     table: &mut Table,
     leaving: &mut Leaving,
     doors: &mut Doors<'_, P>,
-    packet: Received,
+    packet: Arrived,
 ) {
     let index = (packet.slot >> 1) as usize;
     let now = packet.arrival;
@@ -263,10 +317,10 @@ fn fan_out<P: Port>(
     table: &mut Table,
     leaving: &mut Leaving,
     doors: &mut Doors<'_, P>,
-    packet: Received,
+    packet: Arrived,
     mut aim: impl FnMut(&mut Table, usize, u16) -> Option<(usize, SockAddr)>,
 ) -> Result<(), Unsent> {
-    let Received { frame, start, len, slot, arrival, .. } = packet;
+    let Arrived { frame, start, len, slot, arrival } = packet;
     let edges = table.cold[(slot >> 1) as usize].edges;
     let mut first = None;
     let mut reason = DropReason::NoEdge;

@@ -99,7 +99,7 @@ impl<P: Port, C: Clock> Worker<P, C> {
         let now = self.clock.now();
         let busy = arrive(&mut self.port, now, &mut self.burst, &mut self.counters);
         if busy {
-            parse(&self.port, &mut self.burst);
+            parse(&self.port, &mut self.burst, &mut self.counters);
             lookup(&mut self.table, &mut self.burst, &mut self.outbox);
             while !self.burst.received.is_empty() {
                 let (port, counters) = (&mut self.port, &mut self.counters);

@@ -1,5 +1,6 @@
 //! The real binary over its socket, with real UDP on loopback.
 
+#![allow(clippy::unwrap_used, reason = "tests may unwrap")]
 use std::net::{SocketAddr, UdpSocket};
 use std::os::fd::OwnedFd;
 use std::path::Path;

@@ -7,7 +7,7 @@ use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 /// An IPv4 or IPv6 address with its UDP port, or nothing at all.
 ///
 /// The all-zero value means "no address" and is what [`Default`] gives.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Default, Pod, Zeroable)]
+#[derive(Clone, Copy, Default, Pod, Zeroable)]
 #[repr(C)]
 pub struct SockAddr {
     /// IPv6 octets, or the IPv4 octets in the first four.
@@ -67,6 +67,30 @@ impl SockAddr {
     pub const fn with_port(mut self, port: u16) -> Self {
         self.port = port;
         self
+    }
+}
+
+impl SockAddr {
+    #[inline]
+    fn words(self) -> [u64; 3] {
+        bytemuck::cast(self)
+    }
+}
+
+// Three words at once: the packet path compares addresses for every packet.
+impl PartialEq for SockAddr {
+    #[inline]
+    fn eq(&self, other: &Self) -> bool {
+        let ([a, b, c], [x, y, z]) = (self.words(), other.words());
+        (a ^ x) | (b ^ y) | (c ^ z) == 0
+    }
+}
+
+impl Eq for SockAddr {}
+
+impl core::hash::Hash for SockAddr {
+    fn hash<H: core::hash::Hasher>(&self, state: &mut H) {
+        self.words().hash(state);
     }
 }
 

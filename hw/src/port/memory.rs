@@ -146,7 +146,7 @@ impl MemoryPort {
 
     #[inline]
     fn take(&mut self, departure: Departure, outcome: &mut SendOutcome) {
-        let open = self.local(departure.slot).is_some();
+        let open = self.slots.get(departure.slot as usize).is_some_and(Option::is_some);
         let room = !self.keep_sent || self.outbound.len() < self.queue;
         if !(open && room && departure.is_sound()) {
             outcome.failed += 1;
@@ -175,11 +175,17 @@ impl Port for MemoryPort {
     fn receive_burst(&mut self, now: Instant, out: &mut ArrayVec<Received, BURST>) {
         let count = out.remaining_capacity().min(self.inbound.len());
         self.counters.received += count as u64;
-        let first = out.len();
-        out.extend(self.inbound.drain(..count));
-        for packet in &mut out[first..] {
-            packet.arrival = now;
-            self.counters.truncated += u64::from(packet.truncated);
+        for _ in 0..count {
+            // By fields: fewer instructions than moving the whole.
+            let Some(Received { frame, start, len, slot, truncated, source, .. }) =
+                self.inbound.pop_front()
+            else {
+                break;
+            };
+            if truncated {
+                self.counters.truncated += 1;
+            }
+            out.push(Received { frame, start, len, slot, truncated, source, arrival: now });
         }
     }
 

@@ -50,12 +50,12 @@ impl StreamHot {
             Some(t) => (t.clock_rate, t.codec),
             None => (static_clock_rate(payload_type), static_codec(payload_type).number()),
         };
-        self.media_type = payload_type;
+        (self.media_type, self.plain_type) = (payload_type, NO_TYPE);
         cold.codec = codec;
         if clock_rate != cold.clock_rate {
             // Time stamps of two rates do not compare (RFC 7160 §4).
             cold.clock_rate = clock_rate;
-            self.media_ns = 0;
+            self.forget_transit();
             self.unit_q12 = unit_q12(clock_rate);
             self.packet_units = 0;
         }

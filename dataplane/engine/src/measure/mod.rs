@@ -29,7 +29,7 @@ pub use window::Window;
 use tandem_contract::command::PayloadType;
 use tandem_contract::limits::{MAX_DROPOUT, MAX_PAYLOAD_TYPES};
 use tandem_contract::measure::INTERARRIVAL_BUCKETS;
-use tandem_wire::rtp::RtpHeader;
+use tandem_wire::rtp::{FixedHeader, HEADER_LEN, RtpHeader};
 
 /// The payload types of a stream, as control states them.
 pub type PayloadTypes = [PayloadType; MAX_PAYLOAD_TYPES];
@@ -46,9 +46,9 @@ const NO_TYPE: u8 = 255;
 
 /// One RTP packet as the measurement sees it.
 #[derive(Clone, Copy, Debug)]
-pub struct Packet {
+pub struct Packet<'a> {
     /// Its header.
-    pub header: RtpHeader,
+    pub header: &'a RtpHeader,
     /// Octets of the UDP payload.
     pub wire_len: u16,
     /// When it arrived, ns.
@@ -70,8 +70,7 @@ pub struct Noted {
 pub struct StreamHot {
     /// Highest extended sequence number plus `EXT_BASE`; 0 before the first packet.
     ext: u64,
-    packets: u64,
-    octets: u64,
+    /// Octets of UDP payload.
     wire_octets: u64,
     /// Arrival of the last packet, ns; 0 none.
     last_ns: u64,
@@ -82,6 +81,8 @@ pub struct StreamHot {
     jitter_max_x16: u64,
     /// End of the running bit rate window, ns.
     window_end_ns: u64,
+    /// Of `wire_octets`, header and padding.
+    overhead: u64,
     ssrc: u32,
     /// Time stamp of the last media packet.
     timestamp: u32,
@@ -89,8 +90,13 @@ pub struct StreamHot {
     unit_q12: u32,
     /// Last time stamp step between two packets in sequence.
     packet_units: u32,
+    packets: u64,
     media_type: u8,
-    reserved: [u8; 7],
+    /// `media_type` while its packets can be compared in transit time, else no type.
+    plain_type: u8,
+    /// Place of the highest number's word in the bitmap.
+    place: u16,
+    reserved: [u8; 4],
     interarrival: [u32; INTERARRIVAL_BUCKETS],
 }
 
@@ -127,20 +133,22 @@ impl Default for StreamHot {
     fn default() -> Self {
         Self {
             ext: 0,
-            packets: 0,
-            octets: 0,
             wire_octets: 0,
             last_ns: 0,
             media_ns: 0,
             jitter_x16: 0,
             jitter_max_x16: 0,
             window_end_ns: 0,
+            overhead: 0,
             ssrc: 0,
             timestamp: 0,
             unit_q12: 0,
             packet_units: 0,
+            packets: 0,
             media_type: NO_TYPE,
-            reserved: [0; 7],
+            plain_type: NO_TYPE,
+            place: 0,
+            reserved: [0; 4],
             interarrival: [0; INTERARRIVAL_BUCKETS],
         }
     }
@@ -171,17 +179,63 @@ impl Default for StreamCold {
 }
 
 impl StreamHot {
-    /// Counts one packet.
+    /// Counts a packet with a plain header that is the next of a running stream in every respect,
+    /// which nearly all are; `false`, with nothing counted, if it is not: then it is for
+    /// [`StreamHot::note`].
     #[inline]
+    pub fn note_plain(
+        &mut self,
+        window: &mut Window,
+        header: &FixedHeader,
+        wire_len: u16,
+        arrival_ns: u64,
+    ) -> bool {
+        let ext = self.ext + 1;
+        let plain = header.ssrc().0 == self.ssrc
+            && header.sequence().0 == sequence::low(ext)
+            && header.payload_type() == self.plain_type
+            && arrival_ns < self.window_end_ns
+            // No new word of the bitmap has to be begun.
+            && !ext.is_multiple_of(64);
+        if !plain {
+            return false;
+        }
+        self.ext = ext;
+        window.set_at(self.place, ext);
+        self.packets += 1;
+        self.wire_octets += u64::from(wire_len);
+        self.overhead += HEADER_LEN as u64;
+        // Of a clock that goes back, the difference is huge and counts in the last bucket.
+        self.note_interarrival(arrival_ns.wrapping_sub(self.last_ns));
+        self.last_ns = arrival_ns;
+        let timestamp = header.timestamp().0;
+        let units = timestamp.wrapping_sub(self.timestamp).cast_signed();
+        self.compare_transit(arrival_ns, units);
+        if units > 0 {
+            self.packet_units = units.cast_unsigned();
+        }
+        self.timestamp = timestamp;
+        self.media_ns = arrival_ns;
+        true
+    }
+
+    fn count(&mut self, packet: &Packet<'_>) {
+        let header = packet.header;
+        self.packets += 1;
+        self.wire_octets += u64::from(packet.wire_len);
+        self.overhead += u64::from(header.header_len) + u64::from(header.padding);
+    }
+
+    /// Counts one packet.
     pub fn note(
         &mut self,
         window: &mut Window,
         cold: &mut StreamCold,
         types: &PayloadTypes,
-        packet: &Packet,
+        packet: &Packet<'_>,
     ) -> Noted {
         let mut noted = Noted::default();
-        let header = &packet.header;
+        let header = packet.header;
         if header.ssrc.0 != self.ssrc || self.ext == 0 {
             noted.ssrc_changed = self.begin_source(window, cold, packet);
         }
@@ -196,12 +250,11 @@ impl StreamHot {
         } else {
             on_track = self.disorder(window, cold, header.sequence.0, step);
         }
+        self.place = Window::place_of(self.ext);
         if packet.arrival_ns >= self.window_end_ns {
             self.roll_window(cold, packet.arrival_ns);
         }
-        self.packets += 1;
-        self.octets += u64::from(header.payload_len(packet.wire_len));
-        self.wire_octets += u64::from(packet.wire_len);
+        self.count(packet);
         if self.last_ns != 0 {
             self.note_interarrival(packet.arrival_ns.saturating_sub(self.last_ns));
         }
@@ -221,30 +274,42 @@ impl StreamHot {
     /// RFC 3550 A.8, with transit times in nanoseconds instead of clock units: no rounding to the
     /// payload's clock, and the relative transit times of two packets may differ by minutes.
     #[inline]
-    fn note_jitter(&mut self, packet: &Packet, step: u16) {
-        let header = &packet.header;
-        let units = i64::from(header.timestamp.0.wrapping_sub(self.timestamp).cast_signed());
+    fn compare_transit(&mut self, arrival_ns: u64, units: i32) {
+        let media = (i64::from(units) * i64::from(self.unit_q12)) >> 12;
+        let elapsed = arrival_ns.wrapping_sub(self.media_ns).cast_signed();
+        let d = elapsed.wrapping_sub(media).unsigned_abs();
+        self.jitter_x16 = (self.jitter_x16 + d) - ((self.jitter_x16 + 8) >> 4);
+        self.jitter_max_x16 = self.jitter_max_x16.max(self.jitter_x16);
+    }
+
+    /// Jitter and packet duration with whatever is known, and what the next packet compares with.
+    fn note_jitter(&mut self, packet: &Packet<'_>, step: u16) {
+        let header = packet.header;
+        let units = header.timestamp.0.wrapping_sub(self.timestamp).cast_signed();
         if self.media_ns != 0 {
             if self.unit_q12 != 0 {
-                let media = (units * i64::from(self.unit_q12)) >> 12;
-                let elapsed = packet.arrival_ns.wrapping_sub(self.media_ns).cast_signed();
-                let d = elapsed.wrapping_sub(media).unsigned_abs();
-                self.jitter_x16 = (self.jitter_x16 + d) - ((self.jitter_x16 + 8) >> 4);
-                self.jitter_max_x16 = self.jitter_max_x16.max(self.jitter_x16);
+                self.compare_transit(packet.arrival_ns, units);
+                self.plain_type = self.media_type;
             }
             if step == 1 && units > 0 {
-                self.packet_units = header.timestamp.0.wrapping_sub(self.timestamp);
+                self.packet_units = units.cast_unsigned();
             }
         }
         self.timestamp = header.timestamp.0;
         self.media_ns = packet.arrival_ns;
     }
 
+    /// The next packet has nothing to compare with.
+    fn forget_transit(&mut self) {
+        self.media_ns = 0;
+        self.plain_type = NO_TYPE;
+    }
+
     /// Bucket `i` takes times below 2^i quarters of a millisecond.
     #[inline]
     fn note_interarrival(&mut self, ns: u64) {
         let quarters = ns / 250_000;
-        let bucket = (64 - quarters.leading_zeros()) as usize;
+        let bucket = (quarters << 1 | 1).ilog2() as usize;
         self.interarrival[bucket.min(INTERARRIVAL_BUCKETS - 1)] += 1;
     }
 
@@ -273,7 +338,6 @@ impl StreamHot {
             self.roll_window(cold, arrival_ns);
         }
         self.packets += 1;
-        self.octets += u64::from(len);
         self.wire_octets += u64::from(len);
         if self.last_ns != 0 {
             self.note_interarrival(arrival_ns.saturating_sub(self.last_ns));

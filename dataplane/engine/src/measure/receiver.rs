@@ -20,7 +20,7 @@ impl Receiver {
     }
 
     /// Counts one packet.
-    pub fn note(&mut self, packet: &Packet) -> Noted {
+    pub fn note(&mut self, packet: &Packet<'_>) -> Noted {
         self.hot.note(&mut self.window, &mut self.cold, &self.types, packet)
     }
 

@@ -28,7 +28,7 @@ impl StreamHot {
         &mut self,
         window: &mut Window,
         cold: &mut StreamCold,
-        packet: &Packet,
+        packet: &Packet<'_>,
     ) -> bool {
         let changed = self.ext != 0;
         if changed {
@@ -59,7 +59,7 @@ impl StreamHot {
         cold.base = self.ext + 1;
         cold.settled_word = cold.base / 64;
         cold.jump_next = NO_JUMP;
-        self.media_ns = 0;
+        self.forget_transit();
     }
 
     fn end_segment(&self, window: &Window, cold: &mut StreamCold) {

@@ -15,7 +15,7 @@ impl StreamHot {
         let (bitrate_bps, peak) = self.bitrate(cold, now_ns);
         let mut m = Measurement {
             packets: self.packets,
-            octets: self.octets,
+            octets: self.wire_octets.saturating_sub(self.overhead),
             wire_octets: self.wire_octets,
             expected,
             lost_rfc3550: expected.cast_signed() - counted.cast_signed(),

@@ -36,7 +36,7 @@ impl Feed {
             payload_type,
             ..RtpHeader::default()
         };
-        self.receiver.note(&Packet { header, wire_len: 172, arrival_ns: self.now_ns })
+        self.receiver.note(&Packet { header: &header, wire_len: 172, arrival_ns: self.now_ns })
     }
 
     fn sequence(&mut self, sequence: u16) -> Noted {

@@ -35,6 +35,19 @@ impl Window {
         *self.word_mut(ext) |= 1 << (ext % 64);
     }
 
+    /// Sets a bit of the word at this [`place`].
+    #[inline]
+    pub(super) fn set_at(&mut self, place: u16, ext: u64) {
+        if let Some(word) = self.words.get_mut(usize::from(place)) {
+            *word |= 1 << (ext % 64);
+        }
+    }
+
+    /// Where the word of a number is.
+    pub(super) fn place_of(ext: u64) -> u16 {
+        u16::try_from(place(ext / 64)).unwrap_or(0)
+    }
+
     pub(super) fn clear(&mut self, ext: u64) {
         *self.word_mut(ext) &= !(1 << (ext % 64));
     }
