@@ -87,7 +87,7 @@ pub struct Options {
     /// Name for authentication, if it differs from --user.
     #[arg(long, global = true, value_name = "NAME")]
     pub auth_user: Option<String>,
-    /// Registrar and outbound proxy: HOST[:PORT].
+    /// Registrar and outbound proxy: a host, or host:port.
     #[arg(long, global = true, value_name = "HOST[:PORT]")]
     pub server: Option<String>,
     /// Domain of the own address, if it differs from the host of --server.
