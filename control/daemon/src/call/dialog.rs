@@ -3,6 +3,7 @@
 use super::fork::Event;
 use super::headers::{self, InDialog};
 use super::model::{Call, Cx, Exchange, Offer, Side};
+use super::release::After;
 use super::ringing::{SDP, media_refusal, phrase};
 use super::setup::is_sdp;
 use super::table::Role;
@@ -37,7 +38,7 @@ impl Call {
         let Some(side) = side else {
             // A loser that answered too late, or a BYE that crossed ours.
             let status = if method == Method::Bye { 200 } else { 481 };
-            cx.respond(tx, Reply::new(status));
+            self.send(cx, After::Respond(tx, Reply::new(status)));
             return;
         };
         match headers::in_dialog(&method) {
@@ -67,10 +68,10 @@ impl Call {
         }
         let text = super::release::with_reason("hung up", Some(bye));
         self.end(cx, 200, &text, side.released_by());
-        cx.respond(tx, Reply::new(200));
+        self.send(cx, After::Respond(tx, Reply::new(200)));
         self.answer_open_exchanges(cx);
         if let Some(other) = self.dialog(side.other()) {
-            cx.bye(other, headers::with_same_body(bye));
+            self.send(cx, After::Bye(other, headers::with_same_body(bye)));
         }
     }
 
@@ -250,7 +251,7 @@ impl Call {
         for side in [Side::Caller, Side::Callee] {
             if let Some(dialog) = self.dialog(side) {
                 let reason = format!("SIP;cause=503;text=\"{text}\"");
-                cx.bye(dialog, Fields::new().header("Reason", reason));
+                self.send(cx, After::Bye(dialog, Fields::new().header("Reason", reason)));
             }
         }
     }
@@ -313,6 +314,9 @@ impl Call {
 
     /// A time that was waited for has come.
     pub(super) fn handle_timer(&mut self, cx: &mut Cx<'_>, at: Instant) {
+        if self.closing.as_ref().is_some_and(|closing| closing.due <= at) {
+            self.close(cx);
+        }
         if self.ended {
             return;
         }

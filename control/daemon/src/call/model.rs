@@ -2,6 +2,7 @@
 
 use super::fork::Fork;
 use super::id::CallId;
+use super::release::Closing;
 use super::table::{Index, Role, Slot};
 use crate::core::World;
 use crate::media::CallKey;
@@ -114,8 +115,10 @@ pub(super) struct Call {
     pub(super) rings_until: Instant,
     /// The call may last until then.
     pub(super) lasts_until: Option<Instant>,
-    /// The record is written.
+    /// It is over.
     pub(super) ended: bool,
+    /// It is over, and its record is not written yet.
+    pub(super) closing: Option<Box<Closing>>,
     /// Max-Forwards of the branches.
     pub(super) max_forwards: u8,
     /// Our mark against loops.
@@ -213,7 +216,7 @@ impl Call {
 
     /// Whether nothing is left to do.
     pub(super) fn is_over(&self) -> bool {
-        self.ended && self.fork.quiet()
+        self.ended && self.closing.is_none() && self.fork.quiet()
     }
 }
 

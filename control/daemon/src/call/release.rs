@@ -1,11 +1,42 @@
 //! How a call ends: its media is released and its record journalled before anybody is told.
+//!
+//! The engine needs a moment to end what was subtracted and to publish the last figures. Nobody
+//! waits for it: an answered call stops its media, notes what is to be sent, and a millisecond
+//! later collects the figures, journals the record and sends.
 
 use super::model::{Call, Cx};
 use crate::journal::Entry;
-use crate::record::{CallRecord, Cause, ReleasedBy};
+use crate::record::{CallRecord, Cause, LegReport, ReleasedBy};
 use crate::snapshot::ControlEvent;
+use core::time::Duration;
+use jiff::Timestamp;
 use tandem_signalling::build::reason_phrase;
 use tandem_signalling::message::Message;
+use tandem_signalling::stack::{DialogId, Fields, Reply, ServerTx};
+use tandem_wire::time::Instant;
+
+/// When the engine has ended what was subtracted, as a rule.
+const FIGURES_AFTER: Duration = Duration::from_millis(1);
+
+/// What is sent when the record is journalled.
+#[derive(Debug)]
+pub(super) enum After {
+    /// An answer.
+    Respond(ServerTx, Reply),
+    /// The end of a dialog.
+    Bye(DialogId, Fields),
+}
+
+/// A call that has ended and whose record is not written yet.
+#[derive(Debug)]
+pub(super) struct Closing {
+    cause: Cause,
+    ended_at: Timestamp,
+    ended: Instant,
+    /// When its figures are collected.
+    pub(super) due: Instant,
+    after: Vec<After>,
+}
 
 /// A short sentence that says why a call was not answered.
 pub(super) struct Why(pub(super) String);
@@ -35,14 +66,63 @@ pub(super) fn with_reason(text: &str, message: Option<&Message>) -> String {
 }
 
 impl Call {
-    /// Ends the call: media, record, journal, listeners. Only the first time counts; the messages
-    /// that follow from it are sent by the caller of this function, afterwards.
+    /// Ends the call: media, record, journal, listeners. Only the first time counts. The messages
+    /// that follow from it go through [`Call::send`], which keeps them until the record is
+    /// journalled.
     pub(super) fn end(&mut self, cx: &mut Cx<'_>, status: u16, text: &str, by: ReleasedBy) {
         if self.ended {
             return;
         }
         self.ended = true;
-        let world = &mut *cx.world;
+        let (now, ended_at) = (cx.world.now, cx.world.wall);
+        let cause = Cause { sip_status: status, text: text.to_owned(), by };
+        let due = now + FIGURES_AFTER;
+        self.closing =
+            Some(Box::new(Closing { cause, ended_at, ended: now, due, after: Vec::new() }));
+        if self.winner.is_some() {
+            cx.world.media.stop(now, self.key());
+            cx.timers.set(due, self.id);
+        } else {
+            self.close(cx);
+        }
+    }
+
+    /// Sends, once the record of the call is journalled.
+    pub(super) fn send(&mut self, cx: &mut Cx<'_>, after: After) {
+        match &mut self.closing {
+            Some(closing) => closing.after.push(after),
+            None => send_now(cx, after),
+        }
+    }
+
+    /// Collects the last figures, journals the record, and sends what waited for it.
+    pub(super) fn close(&mut self, cx: &mut Cx<'_>) {
+        let Some(closing) = self.closing.take() else { return };
+        let legs = cx.world.media.release(cx.world.now, self.key());
+        let record = Box::new(self.record(closing.cause, closing.ended_at, closing.ended, legs));
+        tracing::info!(
+            call = record.id,
+            status = record.cause.sip_status,
+            cause = record.cause.text,
+            by = record.cause.by.key(),
+            duration_ms = record.duration_ms,
+            "call ended"
+        );
+        *cx.totals.ended.entry(record.cause.sip_status).or_default() += 1;
+        cx.world.journal.append(Entry::CallEnded(record.clone()));
+        cx.world.shared.tell(|| ControlEvent::CallEnded { record });
+        for after in closing.after {
+            send_now(cx, after);
+        }
+    }
+
+    fn record(
+        &self,
+        cause: Cause,
+        ended_at: Timestamp,
+        ended: Instant,
+        legs: Vec<LegReport>,
+    ) -> CallRecord {
         let mut record = CallRecord {
             id: self.id.to_string(),
             from: self.from.clone(),
@@ -50,32 +130,30 @@ impl Call {
             started_at: self.times.started_at,
             ringing_at: self.times.ringing_at,
             answered_at: self.times.answered_at,
-            ended_at: world.wall,
+            ended_at,
             setup_ms: None,
             ring_ms: None,
             duration_ms: None,
-            cause: Cause { sip_status: status, text: text.to_owned(), by },
+            cause,
             recovered: false,
-            legs: world.media.release(world.now, self.key()),
+            legs,
         };
         record.fill_durations();
         // The wall clock may have been set meanwhile; the monotonic one was not.
         record.duration_ms = self
             .times
             .answered
-            .map(|at| u64::try_from(world.now.since(at).as_millis()).unwrap_or(u64::MAX));
-        tracing::info!(
-            call = record.id,
-            status,
-            cause = text,
-            by = by.key(),
-            duration_ms = record.duration_ms,
-            "call ended"
-        );
-        *cx.totals.ended.entry(status).or_default() += 1;
-        let record = Box::new(record);
-        world.journal.append(Entry::CallEnded(record.clone()));
-        world.shared.tell(|| ControlEvent::CallEnded { record });
+            .map(|at| u64::try_from(ended.since(at).as_millis()).unwrap_or(u64::MAX));
+        record
+    }
+}
+
+fn send_now(cx: &mut Cx<'_>, after: After) {
+    match after {
+        After::Respond(tx, reply) => {
+            cx.respond(tx, reply);
+        }
+        After::Bye(dialog, fields) => cx.bye(dialog, fields),
     }
 }
 

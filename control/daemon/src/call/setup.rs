@@ -180,6 +180,7 @@ pub(super) fn call(
         rings_until: world.now + world.settings.no_answer,
         lasts_until: None,
         ended: false,
+        closing: None,
         max_forwards: admission.max_forwards,
         hop: admission.hop.clone(),
     }

@@ -56,6 +56,10 @@ fn the_record_is_journalled_before_the_answer_to_bye_leaves() {
     let Some(Output::Transmit { flow, bytes }) = stack.poll_output() else { panic!() };
     let before = bench.journal.counters().entries.load(std::sync::atomic::Ordering::Relaxed);
     bench.switch.handle_input(Flow::udp(flow.remote, flow.local), &bytes);
+    assert!(bench.switch.poll_transmit().is_none(), "the engine's last figures are awaited");
+    let later = bench.now + Duration::from_millis(1);
+    bench.switch.set_time(later, wall(later));
+    bench.switch.handle_timeout();
     let (_, first) = bench.switch.poll_transmit().expect("an answer");
     let after = bench.journal.counters().entries.load(std::sync::atomic::Ordering::Relaxed);
     assert!(first.starts_with(b"SIP/2.0 200"));
