@@ -29,6 +29,8 @@ pub(crate) struct FakeState {
     pub(crate) given_back: usize,
     /// Figures that reports read.
     pub(crate) counters: BTreeMap<Handle, TerminationCounters>,
+    /// How often somebody waited for final figures.
+    pub(crate) settles: usize,
     /// What the link will say.
     pub(crate) events: VecDeque<LinkEvent>,
     next: u32,
@@ -127,6 +129,7 @@ impl EngineLink for FakeLink {
     }
 
     fn settle(&mut self, _: &[Handle], _: Duration) -> bool {
+        self.state().settles += 1;
         false
     }
 

@@ -62,6 +62,8 @@ pub struct CallKey(pub u64);
 
 /// How long [`MediaPlane::release`] waits for the engine to close its books.
 const SETTLE: Duration = Duration::from_millis(5);
+/// How long nobody waits after the engine was too busy to do so in time.
+const SETTLE_PAUSE: Duration = Duration::from_millis(100);
 
 /// The media of all calls of one signalling thread.
 #[derive(Debug)]
@@ -76,6 +78,8 @@ pub struct MediaPlane {
     /// Engines attached after the first.
     restarts: u64,
     attached: bool,
+    /// When the engine is given time to close its books again.
+    settle_from: Instant,
 }
 
 impl MediaPlane {
@@ -90,6 +94,7 @@ impl MediaPlane {
             found: HashMap::new(),
             restarts: 0,
             attached: false,
+            settle_from: Instant::ZERO,
         }
     }
 
@@ -172,6 +177,10 @@ impl MediaPlane {
 
     /// Ends the media of a call and gives its final figures: one report per leg and media line
     /// that was agreed on or carried packets. Empty for an unknown call.
+    ///
+    /// Waits for the engine to close its books, usually well below a millisecond and at most
+    /// five; an engine that is too busy for that is not waited for again for a while, and the
+    /// figures are then those it published last, at most about a second old.
     pub fn release(&mut self, now: Instant, call: CallKey) -> Vec<LegReport> {
         if !self.calls.contains_key(&call) {
             return Vec::new();
@@ -184,7 +193,9 @@ impl MediaPlane {
             .filter(|closed| closed.figures.is_none())
             .map(|closed| closed.handle)
             .collect();
-        self.link.settle(&open, SETTLE);
+        if now >= self.settle_from && !open.is_empty() && !self.link.settle(&open, SETTLE) {
+            self.settle_from = now + SETTLE_PAUSE;
+        }
         let reports = report::of_call(&state, |handle| self.link.counters(handle));
         for closed in &state.closed {
             self.owners.remove(&closed.handle);

@@ -583,6 +583,21 @@ fn release_ends_everything_and_keeps_the_figures_of_lost_branches() {
 }
 
 #[test]
+fn a_busy_engine_does_not_hold_up_one_call_after_the_other() {
+    let mut bench = Bench::new();
+    let mut release = |number: u64, now: Instant| {
+        let call = CallKey(number);
+        let offer = sdp("198.51.100.1", &audio(4000));
+        bench.media.offer(now, call, 0, 1, offer.as_bytes()).unwrap();
+        bench.media.release(now, call);
+        bench.link.state().settles
+    };
+    let settles = [(1, 0), (2, 1), (3, 99), (4, 100)]
+        .map(|(number, ms)| release(number, NOW + Duration::from_millis(ms)));
+    assert_eq!(settles, [1, 1, 1, 2]);
+}
+
+#[test]
 fn engine_events_find_their_call() {
     let mut bench = Bench::new();
     bench.call(&sdp("198.51.100.1", &audio(4000)), &sdp("203.0.113.1", &audio(5000)));
