@@ -74,6 +74,7 @@ impl Codec {
 
 /// Options of all actions.
 #[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Options of the phone")]
 pub struct Options {
     /// User part of the own address.
     #[arg(long, global = true, default_value = "tandem-ua", value_name = "NAME")]
