@@ -18,6 +18,7 @@
 //! | `negotiate` | re-INVITE and UPDATE |
 //! | `release` | how a call ends, and its record |
 //! | `recover` | calls of a daemon that was killed |
+//! | `resume` | what is needed to end them |
 //! | `view` | calls as the API shows them |
 
 mod dialog;
@@ -28,6 +29,7 @@ mod model;
 mod negotiate;
 mod recover;
 mod release;
+mod resume;
 mod ringing;
 mod setup;
 mod table;
@@ -95,6 +97,12 @@ impl Calls {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// Whether nothing is left of any call.
+    #[cfg(test)]
+    pub(crate) fn is_clean(&self) -> bool {
+        self.is_empty() && self.table.index.is_empty()
     }
 
     /// What was counted.

@@ -2,7 +2,7 @@
 //!
 //! The engine relays on until the lease of such a call runs out, which nobody renews: the dialogs
 //! died with the daemon. The record is written when the engine tells its last figures, or, if the
-//! engine does not know the call, when it had time enough to say so.
+//! engine does not know the call, when it had time enough to say so. Then both parties get a BYE.
 
 use super::id::CallId;
 use crate::core::World;
@@ -86,7 +86,7 @@ impl Recovery {
     }
 }
 
-fn write_record(world: &World, call: AliveCall, legs: Option<Vec<LegReport>>) {
+fn write_record(world: &mut World, call: AliveCall, legs: Option<Vec<LegReport>>) {
     let known = legs.is_some();
     let answered = call.answered.as_ref();
     let mut record = CallRecord {
@@ -117,4 +117,7 @@ fn write_record(world: &World, call: AliveCall, legs: Option<Vec<LegReport>>) {
     let record = Box::new(record);
     world.journal.append(Entry::CallEnded(record.clone()));
     world.shared.tell(|| ControlEvent::CallEnded { record });
+    if let Some(legs) = call.answered.and_then(|it| it.resume) {
+        super::resume::end(world, legs);
+    }
 }

@@ -200,13 +200,14 @@ impl Call {
         let fields = headers::end_to_end(response).body(SDP, body);
         let reply =
             Reply::new(response.status().unwrap_or(200)).reason(phrase(response)).fields(fields);
+        self.take_caller_dialog(cx, reply);
+        // The 2xx is with the stack, and leaves after this.
         cx.world.journal.append(Entry::CallAnswered(CallAnswered {
             id: self.id.to_string(),
             ringing_at: self.times.ringing_at,
             answered_at: cx.world.wall,
-            resume: None,
+            resume: super::resume::legs(cx.world, &[self.caller.dialog, Some(dialog)]),
         }));
-        self.take_caller_dialog(cx, reply);
         if self.offerless {
             self.callee_ack_due = true;
         } else {

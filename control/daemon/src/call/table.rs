@@ -31,6 +31,15 @@ pub(super) struct Index {
 }
 
 impl Index {
+    /// Whether nothing leads to any call.
+    #[cfg(test)]
+    pub(super) fn is_empty(&self) -> bool {
+        self.clients.is_empty()
+            && self.servers.is_empty()
+            && self.dialogs.is_empty()
+            && self.ids.is_empty()
+    }
+
     pub(super) fn add_client(&mut self, tx: ClientTx, slot: Slot, role: Role) {
         self.clients.insert(tx, (slot, role));
     }

@@ -222,6 +222,54 @@ fn the_advertised_address_is_what_phones_see() {
 }
 
 #[test]
+fn nothing_is_left_of_ended_calls() {
+    let mut bench = Bench::new();
+    for round in 0..4 {
+        let (alice, bob) = bench.established();
+        for (who, dialog, other) in [(ALICE, alice, BOB), (BOB, bob, ALICE)] {
+            let fields = Fields::new().body("application/sdp", sdp(4000));
+            bench.in_dialog(who, dialog, Method::Invite, fields);
+            let (tx, _, _) = bench.phones[other].request(Method::Invite);
+            if round % 2 == 0 {
+                bench.respond(other, tx, Reply::new(200).body("application/sdp", sdp(5000)));
+                bench.phones[who].response(200);
+                bench.ack(who, dialog, Fields::new());
+            } else {
+                bench.respond(other, tx, Reply::new(488));
+                bench.phones[who].response(488);
+            }
+            bench.in_dialog(who, dialog, Method::Info, Fields::new());
+            let (tx, _, _) = bench.phones[other].request(Method::Info);
+            bench.respond(other, tx, Reply::new(200));
+            bench.phones[who].response(200);
+        }
+        // One is hung up in the middle of a re-INVITE.
+        bench.in_dialog(ALICE, alice, Method::Invite, Fields::new());
+        bench.in_dialog(BOB, bob, Method::Bye, Fields::new());
+        bench.advance(Duration::from_secs(60));
+        bench.phones.iter_mut().for_each(|phone| phone.events.clear());
+        assert!(bench.switch.calls.is_clean(), "round {round}");
+        assert!(bench.link.state().put.is_empty(), "round {round}");
+    }
+    for status in [486, 487] {
+        let invite = bench.invite(ALICE, "bob");
+        let (tx, _, _) = bench.phones[BOB].request(Method::Invite);
+        bench.respond(BOB, tx, Reply::new(180));
+        if status == 487 {
+            bench.phones[ALICE].stack.cancel(bench.now, invite, Fields::new()).unwrap();
+            bench.pump();
+        }
+        bench.respond(BOB, tx, Reply::new(status));
+        bench.advance(Duration::from_secs(60));
+        bench.phones.iter_mut().for_each(|phone| phone.events.clear());
+        assert!(bench.switch.calls.is_clean(), "{status}");
+    }
+    let stats = bench.switch.stats(None);
+    assert_eq!((stats.sip.dialogs, stats.sip.transactions), (0, 0));
+    assert_eq!(stats.calls_ended.values().sum::<u64>(), 6);
+}
+
+#[test]
 fn the_api_sees_the_call() {
     let mut bench = Bench::new();
     let _ = bench.established();

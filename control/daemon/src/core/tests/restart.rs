@@ -49,6 +49,13 @@ fn a_call_that_the_engine_relays_gets_its_record_when_its_lease_is_over() {
     }
     bench.switch.handle_engine();
     assert_eq!(bench.switch.recovery.len(), 0);
+    bench.pump();
+    for who in [ALICE, BOB] {
+        let (tx, dialog, bye) = bench.phones[who].request(Method::Bye);
+        assert!(dialog.is_some(), "in the dialog that the phone knows");
+        assert!(bye.reasons().next().is_some());
+        bench.respond(who, tx, Reply::new(200));
+    }
     let record = bench.only_record();
     assert!(record.recovered);
     assert_eq!(record.cause.text, "tandem restarted");
