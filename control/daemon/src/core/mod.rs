@@ -106,8 +106,8 @@ impl CoreHandle {
         self.waker.wake();
     }
 
-    /// Stops and waits until the thread has ended, which takes at most
-    /// [`thread::STOP_WITHIN`](self); false if it ended by a panic.
+    /// Stops and waits until the thread has ended, which takes at most three seconds; false if it
+    /// ended by a panic.
     pub fn stop(mut self) -> bool {
         self.join()
     }

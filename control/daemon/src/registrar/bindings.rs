@@ -3,7 +3,7 @@
 use crate::record::Registration;
 use core::cmp::Reverse;
 use jiff::Timestamp;
-use std::collections::{BinaryHeap, HashMap};
+use std::collections::{BinaryHeap, HashMap, HashSet};
 use tandem_signalling::stack::Flow;
 use tandem_signalling::uri::Uri;
 use tandem_wire::time::Instant;
@@ -87,6 +87,8 @@ pub struct Bindings {
     by_aor: HashMap<Box<str>, Vec<Binding>>,
     /// When to look at an address of record again; entries may be stale.
     deadlines: BinaryHeap<(Reverse<Instant>, Box<str>)>,
+    /// Who registered over which connection; entries go with the connection.
+    by_connection: HashMap<u64, HashSet<Box<str>>>,
     count: usize,
     max_contacts: usize,
 }
@@ -188,6 +190,9 @@ impl Bindings {
     fn replace(&mut self, aor: &str, next: Vec<Binding>) {
         let before = self.by_aor.get(aor).map_or(0, Vec::len);
         self.count = self.count - before + next.len();
+        for connection in next.iter().map(|b| b.flow.connection).filter(|it| *it != 0) {
+            self.by_connection.entry(connection).or_default().insert(aor.into());
+        }
         if let Some(first) = next.iter().map(|b| b.expires).min() {
             self.deadlines.push((Reverse(first), aor.into()));
             self.by_aor.insert(aor.into(), next);
@@ -224,9 +229,11 @@ impl Bindings {
 
     /// A connection is over: requests to its contacts must open a new one.
     pub fn connection_closed(&mut self, flow: &Flow) {
-        for binding in self.by_aor.values_mut().flatten() {
-            if binding.flow == *flow {
-                binding.flow.connection = 0;
+        for aor in self.by_connection.remove(&flow.connection).unwrap_or_default() {
+            for binding in self.by_aor.get_mut(&aor).into_iter().flatten() {
+                if binding.flow == *flow {
+                    binding.flow.connection = 0;
+                }
             }
         }
     }
