@@ -5,6 +5,7 @@
 //! and prints these.
 
 pub mod appliance;
+pub mod baresip;
 pub mod netns;
 pub mod process;
 pub mod rtp_stream;
