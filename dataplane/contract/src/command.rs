@@ -127,6 +127,13 @@ pub struct Edge {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Command {
     /// Create or modify: the termination shall be as the specification says.
+    ///
+    /// The handle is that of an announced endpoint, or, for a new engine, the one that the
+    /// termination had in the old engine: an index that is not used takes any generation from its
+    /// own upwards, and if its endpoint is not `local_rtp`, exactly `local_rtp` and `local_rtcp`
+    /// are bound for it. The endpoint that was announced under that index is then gone
+    /// (`EndpointGone`), so free endpoints of a new engine are best used after the old
+    /// terminations have been put.
     Put {
         /// Which.
         handle: Handle,
