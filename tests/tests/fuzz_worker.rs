@@ -115,12 +115,12 @@ fn put(index: u8, flags: u32, remote: u8, edges: [u8; 3], times: [u16; 3]) -> Te
     let peers = edges.map(|edge| handle(edge / 4, edge));
     TerminationSpec {
         // Sometimes a flag that does not exist.
-        flags: flags & if flags % 13 == 0 { u32::MAX } else { 0xff },
+        flags: flags & if flags.is_multiple_of(13) { u32::MAX } else { 0xff },
         media_timeout_ms: times[0].into(),
         relearn_silence_ms: times[1].into(),
         lease_ms: u32::from(times[2]) * 4,
         relearn_epoch: flags % 3,
-        local_rtp: if flags % 5 == 0 {
+        local_rtp: if flags.is_multiple_of(5) {
             addr(&format!("10.7.0.{index}:6000"))
         } else {
             SockAddr::NONE
@@ -146,7 +146,7 @@ fn step(sim: &mut Sim, step: &Step, sequence: &mut u16) {
             inject(sim, *slot, 2 + from % 4, &packet);
         }
         Step::Rtcp { slot, from, kind, count, words, body } => {
-            let mut packet = vec![0x80 | count % 4, 200 + kind % 8, 0, words % 16];
+            let mut packet = vec![0x80 | (count % 4), 200 + kind % 8, 0, words % 16];
             packet.extend_from_slice(body);
             packet.resize(4 + usize::from(words % 16) * 4, 0);
             inject(sim, *slot, *from, &packet);

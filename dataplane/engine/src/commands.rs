@@ -116,6 +116,9 @@ impl<P: Port, C: Clock> Worker<P, C> {
                 return Ok(());
             }
             State::Awaited if same => {
+                // The command before this one is answered as what it is: overtaken, not refused.
+                let overtaken = self.table.cold[index as usize].pending_sequence;
+                self.answer(index, overtaken);
                 self.install(now, index, spec, sequence);
                 return Ok(());
             }

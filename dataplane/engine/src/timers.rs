@@ -1,4 +1,4 @@
-//! Timers: every living termination is visited twice a second, a few per turn.
+//! Timers: every living termination is visited about twice a second, a few per turn.
 //!
 //! A visit looks at lease, media timeout, own RTCP and publication. There is no timer list: a
 //! cursor walks over the living terminations at the pace that the clock asks for.
@@ -17,7 +17,7 @@ use tandem_wire::rtp::Ssrc;
 use tandem_wire::time::Instant;
 
 /// Time between two visits of a termination.
-const PERIOD_NS: u64 = 500_000_000;
+const PERIOD_NS: u64 = 480_000_000;
 /// Visits of one turn.
 const VISIT_BURST: u64 = 32;
 /// A termination is published when its figures are this old: at its second visit.
