@@ -352,6 +352,37 @@ fn a_new_engine_binds_the_addresses_of_the_old_one() {
 }
 
 #[test]
+fn a_thousand_contexts_are_installed_again_in_a_second() {
+    const TERMINATIONS: u32 = 2_000;
+    // A loopback address of this test alone, so that every port is free.
+    let [_, _, c, d] = std::process::id().to_be_bytes();
+    let ip = format!("127.77.{c}.{d}");
+    let range = ["--ports", "20000-29999"];
+    let engine = Engine::start("auto", &ip, &range);
+    let mut control = Control::attach(&engine.socket);
+    let handle = |index| Handle { engine: 0, worker: 0, index, generation: 2 };
+    let start = Instant::now();
+    for index in 0..TERMINATIONS {
+        let port = 20_000 + u16::try_from(index).unwrap() * 2;
+        let local = SocketAddr::new(ip.parse().unwrap(), port).into();
+        let remote = SocketAddr::from(([127, 0, 0, 1], 40_000)).into();
+        let spec = spec(index.into(), local, remote, handle(index ^ 1));
+        control.send(Command::Put { handle: handle(index), spec });
+    }
+    for _ in 0..TERMINATIONS {
+        control.event("all are installed", |event| match event {
+            Event::Installed { .. } => Some(()),
+            Event::Refused { handle, refusal, .. } => panic!("{handle:?}: {refusal:?}"),
+            _ => None,
+        });
+    }
+    let took = start.elapsed();
+    eprintln!("{TERMINATIONS} terminations after {} ms", took.as_millis());
+    let limit = if cfg!(debug_assertions) { 5 } else { 1 };
+    assert!(took < Duration::from_secs(limit), "{took:?}");
+}
+
+#[test]
 fn a_lease_that_nobody_renews_ends() {
     let engine = Engine::start("auto", "127.0.0.1", &["--linger", "1"]);
     let mut control = Control::attach(&engine.socket);
