@@ -1,3 +1,5 @@
+//! The measurement against hand-made streams and against a model that remembers everything.
+
 use super::*;
 use proptest::prelude::*;
 use std::collections::HashSet;
