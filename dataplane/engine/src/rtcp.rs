@@ -90,12 +90,11 @@ impl RtcpState {
         let Some(note) = self.notes.iter().find(known) else { return };
         let total = now.since(note.sent).as_nanos();
         let theirs = (u128::from(block.dlsr) * 1_000_000_000) >> 16;
-        // A party that claims to have waited longer than the time that passed says nothing;
-        // its clock may run a little fast, so a small excess is a round trip of zero.
-        if theirs > total + 50_000_000 {
-            return;
+        // A party that claims to have waited longer than the time that passed says nothing: its
+        // clock runs fast, or is coarser than the round trip.
+        if let Some(rtt_ns) = total.checked_sub(theirs) {
+            self.rtt_ns = u64::try_from(rtt_ns).unwrap_or(RTT_UNKNOWN);
         }
-        self.rtt_ns = u64::try_from(total.saturating_sub(theirs)).unwrap_or(RTT_UNKNOWN);
     }
 
     /// RTCP was sent to the party, with this sender report in it.

@@ -1,3 +1,5 @@
+//! Building and editing messages, by their octets.
+
 use super::*;
 
 const INVITE: &[u8] = b"INVITE sip:bob@biloxi.example.com SIP/2.0\r\n\

@@ -10,7 +10,7 @@ pub(super) const REACH: u64 = (WORDS as u64 - 1) * 64;
 const _: () = assert!(REACH > MAX_DROPOUT as u64 + 1);
 
 /// A bitmap over extended sequence numbers. The words of the highest number and of those up to
-/// `REACH` below it are valid; bits above the highest number are clear.
+/// REACH below it are valid; bits above the highest number are clear.
 #[derive(Clone, Copy, Debug)]
 pub struct Window {
     words: [u64; WORDS],

@@ -4,6 +4,9 @@
 //! The kernel stamps a packet with the real-time clock when the driver hands it over
 //! (`SO_TIMESTAMPNS`). Only the age of a stamp is used: it is subtracted from the time of the
 //! burst. An age that can't be (the clock was set) counts as none.
+//!
+//! Invariants of the unsafe code:
+//! - What a call points to lives on the stack until the call returns.
 
 use rustix::fd::AsRawFd;
 use std::net::UdpSocket;
