@@ -1,3 +1,5 @@
+//! Digest authentication by the examples of the RFCs, and by what attackers try.
+
 use core::time::Duration;
 
 use tandem_wire::time::Instant;

@@ -1,3 +1,5 @@
+//! Reading messages: folds, compact forms, limits, broken ones.
+
 use super::*;
 use crate::error::{Limit, Malformed, Unsupported};
 

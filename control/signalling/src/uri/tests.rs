@@ -1,3 +1,5 @@
+//! URIs: reading, comparing, escaping.
+
 use super::*;
 
 fn uri(text: &str) -> Uri<'_> {

@@ -1,3 +1,5 @@
+//! Faults by seed: what happened is what was counted.
+
 use super::*;
 use crate::port::memory::MemoryPort;
 use std::net::SocketAddr;

@@ -1,3 +1,5 @@
+//! Capture files: replay, both byte orders, damage.
+
 use super::*;
 use proptest::prelude::*;
 use std::io::Cursor;
