@@ -1,6 +1,7 @@
 //! Dialogs (RFC 3261 §12).
 
 use super::due::TimerSet;
+use super::routing;
 use super::types::{ClientTx, DialogId, Flow, ServerTx};
 use crate::header::Header;
 use crate::message::Message;
@@ -45,6 +46,9 @@ pub struct Dialog {
     pub(super) local_cseq: u32,
     pub(super) remote_cseq: Option<u32>,
     pub(super) flow: Flow,
+    /// The peer's own address is not the one it is seen at, so that its Contact leads nowhere and
+    /// only its flow leads to it. Found out once, when the dialog is opened.
+    pub(super) behind_nat: bool,
 
     /// Index under which the dialog is found.
     pub(super) fingerprint: u128,
@@ -121,6 +125,7 @@ impl Dialog {
             local_cseq: 0,
             remote_cseq: None,
             flow,
+            behind_nat: false,
             fingerprint: parties.fingerprint,
             ended: false,
             uses: 0,
@@ -228,6 +233,16 @@ impl Dialog {
     pub fn next_hop(&self) -> &str {
         let target = self.remote_target.as_str();
         self.route_set.first().and_then(|route| route_uri(route)).map_or(target, |uri| uri.as_str())
+    }
+
+    /// The flow of our next request: the peer's own one through a NAT, unless a proxy says the
+    /// way, else as [`routing::request_flow`] finds.
+    pub(super) fn request_flow(&self) -> Flow {
+        if self.behind_nat && self.route_set.is_empty() {
+            self.flow
+        } else {
+            routing::request_flow(&self.flow, self.next_hop())
+        }
     }
 
     /// Request-URI and Route values (§12.2.1.1): a strict router (no `lr`) becomes the Request-URI

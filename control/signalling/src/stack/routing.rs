@@ -52,6 +52,12 @@ pub(crate) fn request_flow(flow: &Flow, next_hop: &str) -> Flow {
     Flow { remote: SocketAddr::new(ip, uri.port_or_default()), ..*flow }
 }
 
+/// Whether a peer that is seen at `flow` says that it is another host: a NAT is in between. A name
+/// says nothing.
+pub(crate) fn is_elsewhere(host: &Host<'_>, flow: &Flow) -> bool {
+    matches!(host, Host::Ip(ip) if *ip != flow.remote.ip())
+}
+
 /// Whether an address can be reached from elsewhere.
 fn is_public(ip: IpAddr) -> bool {
     match ip {

@@ -82,6 +82,9 @@ impl Stack {
             return None;
         }
         let (cseq, request) = (client.cseq, client.request()?);
+        // Where the INVITE went is where the peer registered from; with a Route it is a proxy.
+        let behind_nat = !request.has(Header::Route)
+            && request.uri().is_ok_and(|uri| routing::is_elsewhere(&uri.host(), &client.flow));
         let local_tag = request.from_tag().unwrap_or("");
         let remote_tag = response.to_tag().unwrap_or("");
         let call_id = request.call_id().unwrap_or("");
@@ -95,6 +98,7 @@ impl Stack {
             fingerprint: self.dialog_print(call_id, local_tag, remote_tag),
         };
         let mut dialog = Dialog::new(parties, flow);
+        dialog.behind_nat = behind_nat;
         dialog.local_cseq = cseq;
         dialog.invite_out = Some(ClientTx(key));
         dialog.uses = 1;
@@ -267,7 +271,7 @@ impl Stack {
         // An ACK is no transaction: its branch leads nowhere.
         let branch = self.random.branch(u64::MAX);
         let dialog = self.dialogs.get(id).ok_or(StackError::NoDialog)?;
-        let flow = routing::request_flow(&dialog.flow, dialog.next_hop());
+        let flow = dialog.request_flow();
         let bytes: Arc<[u8]> =
             self.write_in_dialog(dialog, Method::Ack, cseq, &branch, &flow, fields).into();
         self.output.push_back(Output::Transmit { flow, bytes: Arc::clone(&bytes) });
@@ -296,7 +300,7 @@ impl Stack {
         }
         let dialog = self.live_dialog(id).ok_or(StackError::NoDialog)?;
         let cseq = (dialog.local_cseq + 1) & MAX_CSEQ;
-        let flow = routing::request_flow(&dialog.flow, dialog.next_hop());
+        let flow = dialog.request_flow();
         let bytes = self.write_in_dialog(dialog, method, cseq, &branch, &flow, fields);
         let key = self.add_client(method, flow, cseq, branch, bytes)?;
         if let Some(client) = self.clients.get_mut(key) {

@@ -6,6 +6,7 @@ use super::dialog::{Accept, Dialog, DialogState, Parties, Role, contact_uri, rec
 use super::due::Owner;
 use super::emit;
 use super::machine::Timer;
+use super::routing;
 use super::slab::Key;
 use super::types::{DialogEnd, DialogId, Event, Flow, Output, ServerTx, StackError};
 use crate::header::Header;
@@ -156,6 +157,8 @@ impl Stack {
             local_tag,
         };
         let mut dialog = Dialog::new(parties, source);
+        dialog.behind_nat =
+            request.answer_via().is_ok_and(|via| routing::is_elsewhere(&via.host(), &source));
         dialog.local_cseq = self.first_cseq();
         dialog.remote_cseq = Some(cseq);
         dialog.remote_target = contact_uri(request).unwrap_or_default();

@@ -61,7 +61,10 @@ fn media_port(message: &Message) -> u16 {
 /// A phone: a stack of its own, and what it was told.
 struct Phone {
     user: &'static str,
+    /// Where it is seen.
     addr: SocketAddr,
+    /// Its own address: another one behind a NAT.
+    own: SocketAddr,
     stack: Stack,
     events: Vec<Event>,
     session: Option<(Header, ClientSession)>,
@@ -71,7 +74,7 @@ struct Phone {
 
 impl Phone {
     fn flow(&self) -> Flow {
-        Flow::udp(self.addr, SERVER.parse().unwrap())
+        Flow::udp(self.own, SERVER.parse().unwrap())
     }
 
     fn aor(&self) -> String {
@@ -79,7 +82,7 @@ impl Phone {
     }
 
     fn contact(&self) -> String {
-        format!("<sip:{}@{}>", self.user, self.addr)
+        format!("<sip:{}@{}>", self.user, self.own)
     }
 
     fn take<T>(&mut self, pick: impl Fn(&Event) -> Option<T>) -> T {
@@ -151,9 +154,11 @@ impl Bench {
         let link = FakeLink::new();
         let now = Instant::from_millis(1_000_000);
         let (switch, store, journal, shared) = build(&config, &folder, &link, now, 1);
+        let addr = |host| -> SocketAddr { format!("192.0.2.5{host}:5060").parse().unwrap() };
         let phones = [("alice", 1), ("bob", 2), ("bob", 3)].map(|(user, host)| Phone {
             user,
-            addr: format!("192.0.2.5{host}:5060").parse().unwrap(),
+            addr: addr(host),
+            own: addr(host),
             stack: Stack::new(StackConfig::default(), host),
             events: Vec::new(),
             session: None,
@@ -187,7 +192,7 @@ impl Bench {
                     continue;
                 };
                 if !phone.dark {
-                    phone.stack.handle_input(self.now, Flow::udp(phone.addr, flow.local), &bytes);
+                    phone.stack.handle_input(self.now, Flow::udp(phone.own, flow.local), &bytes);
                 }
             }
             for index in 0..self.phones.len() {
@@ -196,7 +201,7 @@ impl Bench {
                     match output {
                         Output::Transmit { flow, bytes } => {
                             if !self.lost() && !self.phones[index].dark {
-                                let from = Flow::udp(flow.remote, flow.local);
+                                let from = Flow::udp(flow.remote, self.phones[index].addr);
                                 self.switch.handle_input(from, &bytes);
                             }
                         }

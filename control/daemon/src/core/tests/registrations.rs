@@ -175,6 +175,32 @@ fn a_phone_behind_a_nat_is_called_where_it_came_from() {
 }
 
 #[test]
+fn phones_behind_nats_talk_when_their_sources_are_private_too() {
+    let mut bench = Bench::new();
+    for (who, own, seen) in [
+        (ALICE, "10.0.0.4:5060", "10.64.3.4:40000"),
+        (BOB, "192.168.1.5:5060", "100.64.3.4:41000"),
+    ] {
+        (bench.phones[who].own, bench.phones[who].addr) =
+            (own.parse().unwrap(), seen.parse().unwrap());
+    }
+    let (alice, bob) = bench.established();
+    // A re-INVITE and a BYE from the other side: Tandem's requests towards both phones.
+    let body = Fields::new().body("application/sdp", sdp(4000));
+    bench.in_dialog(ALICE, alice, Method::Invite, body);
+    let (tx, _, _) = bench.phones[BOB].request(Method::Invite);
+    bench.respond(BOB, tx, Reply::new(200).body("application/sdp", sdp(5000)));
+    let (_, _, _) = bench.phones[ALICE].response(200);
+    bench.ack(ALICE, alice, Fields::new());
+    bench.phones[BOB].take(|event| matches!(event, Event::Ack { .. }).then_some(()));
+    bench.in_dialog(BOB, bob, Method::Bye, Fields::new());
+    bench.phones[BOB].response(200);
+    let (tx, _, _) = bench.phones[ALICE].request(Method::Bye);
+    bench.respond(ALICE, tx, Reply::new(200));
+    assert_eq!(bench.calls(), 0);
+}
+
+#[test]
 fn contacts_are_asked_for_a_sign_of_life_if_the_operator_wants_it() {
     let mut bench = Bench::with("[registrar]\nping_s = 20\n");
     bench.register(BOB);
