@@ -25,6 +25,18 @@ pub const ACCEPT: &str = "application/sdp";
 /// what was asked for.
 pub const HOP: &str = "Tandem-Hop";
 
+/// Tandems that one call passes at most.
+pub const MAX_HOPS: usize = 16;
+
+/// The marks of the Tandems that a call came through.
+pub fn hops(message: &Message) -> impl Iterator<Item = &[u8]> {
+    message
+        .rows()
+        .filter(|row| row.name.eq_ignore_ascii_case(HOP))
+        .flat_map(|row| row.value.split(|octet| *octet == b','))
+        .map(<[u8]>::trim_ascii)
+}
+
 /// Whether a header goes on to the other leg as it is.
 fn is_end_to_end(header: Header) -> bool {
     !matches!(

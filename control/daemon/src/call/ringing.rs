@@ -63,6 +63,10 @@ impl Call {
         let flow = self.branches[branch].flow;
         cx.world.media.prepare_leg(key, leg, LegProfile { local: flow.local.ip() });
         let mut fields = headers::end_to_end(&self.invite);
+        // The marks of the others go on, so that each of them sees a loop that leads over many.
+        for mark in headers::hops(&self.invite) {
+            fields.push(headers::HOP, mark);
+        }
         fields.push(headers::HOP, &self.hop);
         if !self.offerless {
             let offer = cx.world.media.offer(now, key, 0, leg, self.invite.body());

@@ -45,9 +45,11 @@ pub(super) fn admit(
     let max_forwards = check_hops(world, request)?;
     check_extensions(request)?;
     check_body(request)?;
-    let from = caller(world, request)?;
     let (to, known) = callee(world, request, flow)?;
+    // A call that came around has lost its credentials on the way: the loop is told before they
+    // are asked for.
     let hop = check_loop(world, request, flow, &to)?;
+    let from = caller(world, request)?;
     Ok(Admission { from, to, known, max_forwards, hop })
 }
 
@@ -135,11 +137,16 @@ fn callee(world: &World, request: &Message, flow: &Flow) -> Result<(String, bool
 /// for an element that does not leave its Via).
 fn check_loop(world: &World, request: &Message, flow: &Flow, to: &str) -> Result<String, Reply> {
     let hop = world.hop_mark(to);
-    let seen = request
-        .rows()
-        .filter(|row| row.name.eq_ignore_ascii_case(headers::HOP))
-        .any(|row| row.value == hop.as_bytes());
-    if seen || world.stack.has_looped(flow, request) { Err(Reply::new(482)) } else { Ok(hop) }
+    let (mut marks, mut seen) = (0, false);
+    for mark in headers::hops(request) {
+        marks += 1;
+        seen |= mark == hop.as_bytes();
+    }
+    if seen || marks >= headers::MAX_HOPS || world.stack.has_looped(flow, request) {
+        Err(Reply::new(482))
+    } else {
+        Ok(hop)
+    }
 }
 
 /// The call of an INVITE that was let in.
