@@ -52,11 +52,12 @@ impl<T: fmt::Display> fmt::Debug for Redacted<T> {
 
 impl<T: fmt::Display> fmt::Display for Redacted<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if SHOW_PARTIES.load(Ordering::Relaxed) {
-            return self.0.fmt(f);
-        }
-        f.write_str(&hide(&self.0.to_string()))
+        f.write_str(&told(self.0.to_string(), SHOW_PARTIES.load(Ordering::Relaxed)))
     }
+}
+
+fn told(text: String, show: bool) -> String {
+    if show { text } else { hide(&text) }
 }
 
 fn hide(text: &str) -> String {
@@ -129,6 +130,13 @@ mod tests {
         ] {
             assert_eq!(hide(shown), hidden, "{shown}");
         }
+    }
+
+    #[test]
+    fn parties_are_shown_to_who_asks_for_it() {
+        let text = || "sip:alice@192.0.2.7".to_owned();
+        assert_eq!(told(text(), true), "sip:alice@192.0.2.7");
+        assert_eq!(told(text(), false), "sip:…ce@192.0.x.x");
     }
 
     #[test]

@@ -6,6 +6,7 @@
 
 use super::model::{Call, Cx};
 use crate::journal::Entry;
+use crate::logging::Redacted;
 use crate::record::{CallRecord, Cause, LegReport, ReleasedBy};
 use crate::snapshot::ControlEvent;
 use core::time::Duration;
@@ -102,6 +103,8 @@ impl Call {
         let record = Box::new(self.record(closing.cause, closing.ended_at, closing.ended, legs));
         tracing::info!(
             call = record.id,
+            from = %Redacted(&record.from),
+            to = %Redacted(&record.to),
             status = record.cause.sip_status,
             cause = record.cause.text,
             by = record.cause.by.key(),

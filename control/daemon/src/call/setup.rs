@@ -7,6 +7,7 @@ use super::model::{Branch, Call, Caller, Cx, Times};
 use crate::config::types::Ring;
 use crate::core::World;
 use crate::journal::{CallSetup, Entry};
+use crate::logging::Redacted;
 use crate::media::LegProfile;
 use crate::record::ReleasedBy;
 use crate::registrar::Role;
@@ -216,6 +217,8 @@ impl Call {
             to: self.to.clone(),
             started_at: self.times.started_at,
         }));
+        let (from, to) = (Redacted(&self.from), Redacted(&self.to));
+        tracing::info!(call = %self.id, %from, %to, "call started");
         cx.world.shared.tell(|| ControlEvent::CallStarted {
             call: self.id.to_string(),
             from: self.from.clone(),

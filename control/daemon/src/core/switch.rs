@@ -5,6 +5,7 @@ use super::settings::Settings;
 use super::world::World;
 use crate::call::{self, Calls, Recovery};
 use crate::journal::{Entry, Journal, Recovered};
+use crate::logging::Redacted;
 use crate::media::{MediaEvent, MediaPlane};
 use crate::registrar::{Registrar, bindings::Change};
 use crate::snapshot::{ControlEvent, Query, Shared};
@@ -246,6 +247,9 @@ impl Switch {
         for change in changes {
             match change {
                 Change::Put(registration) => {
+                    let (aor, contact) = (&registration.aor, &registration.contact);
+                    let (aor, contact) = (Redacted(aor), Redacted(contact));
+                    tracing::debug!(%aor, %contact, "registered");
                     self.world.journal.append(Entry::Registered(registration.clone()));
                     self.world.shared.tell(|| ControlEvent::Registered {
                         aor: registration.aor,
@@ -260,6 +264,8 @@ impl Switch {
     }
 
     fn unregistered(&self, aor: String, contact: String, expired: bool) {
+        let (party, at) = (Redacted(&aor), Redacted(&contact));
+        tracing::debug!(aor = %party, contact = %at, expired, "unregistered");
         let gone = Entry::Unregistered { aor: aor.clone(), contact: contact.clone() };
         self.world.journal.append(gone);
         self.world.shared.tell(|| ControlEvent::Unregistered { aor, contact, expired });

@@ -98,8 +98,12 @@ impl LocalEngine {
 
     fn handle_event(&mut self, worker: u16, event: Event) {
         let State::Up(session) = &self.state else { return };
-        if handle_of(&event).is_some_and(|handle| !session.owns(worker, handle)) {
-            tracing::warn!(worker, ?event, "the engine named a handle that its worker cannot have");
+        if let Some(handle) = handle_of(&event).filter(|it| !session.owns(worker, *it)) {
+            tracing::warn!(
+                worker,
+                ?handle,
+                "the engine named a handle that its worker cannot have"
+            );
             return;
         }
         match event {

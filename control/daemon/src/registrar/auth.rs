@@ -3,6 +3,7 @@
 use super::Registrar;
 use crate::config::types;
 use crate::core::Settings;
+use crate::logging::Redacted;
 use crate::store::users::{User, UserMap};
 use sha2::{Digest, Sha256};
 use tandem_signalling::digest::{Algorithm, Authenticator, Ha1, Outcome, Policy, Refusal};
@@ -100,7 +101,8 @@ impl Registrar {
             }
             _ => {
                 self.counters.failures += 1;
-                tracing::info!(reason = refusal.key(), method = %request.method(), "credentials refused");
+                let from = request.from().ok().map(|it| Redacted(it.uri().as_str().to_owned()));
+                tracing::info!(reason = refusal.key(), method = %request.method(), ?from, "credentials refused");
             }
         }
         let named = request.from().ok().and_then(|it| it.uri().user_decoded().map(String::from));

@@ -5,6 +5,7 @@ mod calls;
 mod failures;
 mod forking;
 mod in_call;
+mod logs;
 mod real;
 mod registrations;
 mod restart;
