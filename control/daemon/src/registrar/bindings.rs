@@ -3,7 +3,7 @@
 use crate::record::Registration;
 use core::cmp::Reverse;
 use jiff::Timestamp;
-use std::collections::{BinaryHeap, HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use tandem_signalling::stack::Flow;
 use tandem_signalling::uri::Uri;
 use tandem_wire::time::Instant;
@@ -85,8 +85,8 @@ pub enum Refused {
 #[derive(Debug, Default)]
 pub struct Bindings {
     by_aor: HashMap<Box<str>, Vec<Binding>>,
-    /// When to look at an address of record again; entries may be stale.
-    deadlines: BinaryHeap<(Reverse<Instant>, Box<str>)>,
+    /// When the first contact of each address of record ends: one entry for each.
+    deadlines: BTreeSet<(Instant, Box<str>)>,
     /// Who registered over which connection; entries go with the connection.
     by_connection: HashMap<u64, HashSet<Box<str>>>,
     count: usize,
@@ -133,8 +133,7 @@ impl Bindings {
         if bindings.iter().any(|binding| is_old(binding, register)) {
             return Err(Refused::OutOfOrder);
         }
-        let removed = self.by_aor.remove(register.aor).unwrap_or_default();
-        self.count -= removed.len();
+        let removed = self.take(register.aor);
         Ok(removed.into_iter().map(|b| removal(b.registration)).collect())
     }
 
@@ -188,35 +187,35 @@ impl Bindings {
     }
 
     fn replace(&mut self, aor: &str, next: Vec<Binding>) {
-        let before = self.by_aor.get(aor).map_or(0, Vec::len);
-        self.count = self.count - before + next.len();
+        self.take(aor);
         for connection in next.iter().map(|b| b.flow.connection).filter(|it| *it != 0) {
             self.by_connection.entry(connection).or_default().insert(aor.into());
         }
-        if let Some(first) = next.iter().map(|b| b.expires).min() {
-            self.deadlines.push((Reverse(first), aor.into()));
+        if let Some(first) = first_end(&next) {
+            self.count += next.len();
+            self.deadlines.insert((first, aor.into()));
             self.by_aor.insert(aor.into(), next);
-        } else {
-            self.by_aor.remove(aor);
         }
+    }
+
+    /// Takes all contacts of an address of record out, with their deadline.
+    fn take(&mut self, aor: &str) -> Vec<Binding> {
+        let Some((aor, taken)) = self.by_aor.remove_entry(aor) else { return Vec::new() };
+        self.count -= taken.len();
+        if let Some(first) = first_end(&taken) {
+            self.deadlines.remove(&(first, aor));
+        }
+        taken
     }
 
     /// Takes away what has run out.
     pub fn expire(&mut self, now: Instant) -> Vec<Registration> {
         let mut gone = Vec::new();
-        while self.deadlines.peek().is_some_and(|(Reverse(at), _)| *at <= now) {
-            let Some((_, aor)) = self.deadlines.pop() else { break };
-            let Some(bindings) = self.by_aor.get_mut(&aor) else { continue };
-            let before = gone.len();
-            gone.extend(bindings.extract_if(.., |b| b.expires <= now).map(|b| b.registration));
-            self.count -= gone.len() - before;
-            if bindings.is_empty() {
-                self.by_aor.remove(&aor);
-            } else if gone.len() > before {
-                let rest = self.by_aor.remove(&aor).unwrap_or_default();
-                self.count -= rest.len();
-                self.replace(&aor, rest);
-            }
+        while self.next_timeout().is_some_and(|at| at <= now) {
+            let Some((_, aor)) = self.deadlines.first().cloned() else { break };
+            let (ended, rest) = self.take(&aor).into_iter().partition(|b| b.expires <= now);
+            gone.extend(Vec::into_iter(ended).map(|b: Binding| b.registration));
+            self.replace(&aor, rest);
         }
         gone
     }
@@ -224,7 +223,7 @@ impl Bindings {
     /// When [`Bindings::expire`] is due.
     #[must_use]
     pub fn next_timeout(&self) -> Option<Instant> {
-        self.deadlines.peek().map(|(Reverse(at), _)| *at)
+        self.deadlines.first().map(|(at, _)| *at)
     }
 
     /// A connection is over: requests to its contacts must open a new one.
@@ -264,6 +263,11 @@ impl Register<'_> {
             reg_id: want.reg_id,
         }
     }
+}
+
+/// When the first of these contacts ends.
+fn first_end(bindings: &[Binding]) -> Option<Instant> {
+    bindings.iter().map(|b| b.expires).min()
 }
 
 /// RFC 3261 §10.3: within one Call-ID only a higher `CSeq` may change a binding.
@@ -364,6 +368,21 @@ mod tests {
         assert_eq!(all.expire(Instant::from_millis(100_000)).len(), 0);
         assert_eq!(all.expire(Instant::from_millis(170_000)).len(), 1);
         assert_eq!((all.len(), all.next_timeout()), (0, None));
+    }
+
+    #[test]
+    fn a_refresh_leaves_no_deadline_behind() {
+        let mut all = Bindings::new(8);
+        for cseq in 1..1000 {
+            let phone = [want("sip:a@1", 7200)];
+            all.update(&register("x", cseq, cseq.into()), &phone, same_flow).unwrap();
+        }
+        assert_eq!(all.deadlines.len(), 1);
+        all.update(&register("x", 2000, 0), &[want("sip:a@1", 0)], same_flow).unwrap();
+        assert!(all.deadlines.is_empty());
+        all.update(&register("x", 1, 0), &[want("sip:a@1", 60)], same_flow).unwrap();
+        all.remove_all(&register("y", 1, 0)).unwrap();
+        assert!(all.deadlines.is_empty() && all.is_empty());
     }
 
     #[test]
