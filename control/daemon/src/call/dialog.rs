@@ -312,7 +312,7 @@ impl Call {
         }
     }
 
-    /// A time that was waited for has come.
+    /// A time that was waited for has come; it is not waited for again.
     pub(super) fn handle_timer(&mut self, cx: &mut Cx<'_>, at: Instant) {
         if self.closing.as_ref().is_some_and(|closing| closing.due <= at) {
             self.close(cx);
@@ -321,12 +321,12 @@ impl Call {
             return;
         }
         if self.winner.is_some() {
-            if self.lasts_until.is_some_and(|until| until <= at) {
+            if self.lasts_until.take_if(|until| *until <= at).is_some() {
                 self.hang_up(cx, "longest duration reached");
             }
-        } else if self.rings_until <= at {
+        } else if self.rings_until.take_if(|until| *until <= at).is_some() {
             self.drive(cx, Event::GiveUp, None);
-        } else if self.group_until.is_some_and(|until| until <= at) {
+        } else if self.group_until.take_if(|until| *until <= at).is_some() {
             self.drive(cx, Event::NoAnswer, None);
         }
     }

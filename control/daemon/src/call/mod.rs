@@ -40,24 +40,13 @@ pub use recover::Recovery;
 
 use crate::core::World;
 use crate::media::{CallKey, MediaEvent};
-use core::cmp::Reverse;
 use id::CallId;
 use model::{Call, Cx};
-use std::collections::{BTreeMap, BinaryHeap};
+use std::collections::{BTreeMap, BTreeSet};
 use table::{Role, Slot, Table};
 use tandem_signalling::message::Message;
 use tandem_signalling::stack::{ClientTx, DialogId, Flow, Reply, ServerTx};
 use tandem_wire::time::Instant;
-
-/// When a call looks at the time again.
-#[derive(Debug, Default)]
-pub(crate) struct Timers(BinaryHeap<Reverse<(Instant, CallId)>>);
-
-impl Timers {
-    pub(crate) fn set(&mut self, at: Instant, id: CallId) {
-        self.0.push(Reverse((at, id)));
-    }
-}
 
 /// What was counted of calls since the daemon began.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -76,7 +65,9 @@ pub struct Totals {
 #[derive(Debug, Default)]
 pub struct Calls {
     table: Table,
-    timers: Timers,
+    /// When each call looks at the time again: one entry for each, none for a call that waits for
+    /// nothing.
+    deadlines: BTreeSet<(Instant, CallId)>,
     totals: Totals,
 }
 
@@ -102,7 +93,7 @@ impl Calls {
     /// Whether nothing is left of any call.
     #[cfg(test)]
     pub(crate) fn is_clean(&self) -> bool {
-        self.is_empty() && self.table.index.is_empty()
+        self.is_empty() && self.table.index.is_empty() && self.deadlines.is_empty()
     }
 
     /// What was counted.
@@ -127,14 +118,18 @@ impl Calls {
         work: impl FnOnce(&mut Call, &mut Cx<'_>) -> T,
     ) -> Option<T> {
         let mut call = self.table.take(slot)?;
-        let mut cx = Cx {
-            world,
-            index: &mut self.table.index,
-            timers: &mut self.timers,
-            totals: &mut self.totals,
-            slot,
-        };
+        let before = call.next_timeout();
+        let mut cx = Cx { world, index: &mut self.table.index, totals: &mut self.totals, slot };
         let outcome = work(&mut call, &mut cx);
+        let after = call.next_timeout();
+        if before != after {
+            if let Some(at) = before {
+                self.deadlines.remove(&(at, slot.id));
+            }
+            if let Some(at) = after {
+                self.deadlines.insert((at, slot.id));
+            }
+        }
         if call.is_over() {
             self.table.release(slot, &call);
         } else {
@@ -265,18 +260,21 @@ impl Calls {
     /// When [`Calls::handle_timeout`] is due.
     #[must_use]
     pub fn next_timeout(&self) -> Option<Instant> {
-        self.timers.0.peek().map(|Reverse((at, _))| *at)
+        self.deadlines.first().map(|(at, _)| *at)
     }
 
     /// Lets calls whose time has come work.
     pub fn handle_timeout(&mut self, world: &mut World) {
-        while let Some(Reverse((at, id))) = self.timers.0.peek().copied() {
-            if at > world.now {
-                break;
-            }
-            self.timers.0.pop();
-            if let Some(slot) = self.table.index.by_id(id) {
-                self.with(world, slot, |call, cx| call.handle_timer(cx, at));
+        while let Some((at, id)) =
+            self.deadlines.first().copied().filter(|(at, _)| *at <= world.now)
+        {
+            match self.table.index.by_id(id) {
+                Some(slot) => {
+                    self.with(world, slot, |call, cx| call.handle_timer(cx, at));
+                }
+                None => {
+                    self.deadlines.pop_first();
+                }
             }
         }
     }

@@ -112,7 +112,7 @@ pub(super) struct Call {
     /// The group that rings has had its time.
     pub(super) group_until: Option<Instant>,
     /// The call rings until then.
-    pub(super) rings_until: Instant,
+    pub(super) rings_until: Option<Instant>,
     /// The call may last until then.
     pub(super) lasts_until: Option<Instant>,
     /// It is over.
@@ -129,7 +129,6 @@ pub(super) struct Call {
 pub(super) struct Cx<'a> {
     pub(super) world: &'a mut World,
     pub(super) index: &'a mut Index,
-    pub(super) timers: &'a mut super::Timers,
     pub(super) totals: &'a mut super::Totals,
     pub(super) slot: Slot,
 }
@@ -212,6 +211,16 @@ impl Call {
     /// Whether an offer is on its way in either direction.
     pub(super) fn negotiates(&self) -> bool {
         self.exchanges.iter().any(|it| it.offer != Offer::None || it.method == Method::Invite)
+    }
+
+    /// When the call looks at the time again.
+    pub(super) fn next_timeout(&self) -> Option<Instant> {
+        match &self.closing {
+            Some(closing) => Some(closing.due),
+            None if self.ended => None,
+            None if self.winner.is_some() => self.lasts_until,
+            None => [self.rings_until, self.group_until].into_iter().flatten().min(),
+        }
     }
 
     /// Whether nothing is left to do.

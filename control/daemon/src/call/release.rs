@@ -82,7 +82,6 @@ impl Call {
             Some(Box::new(Closing { cause, ended_at, ended: now, due, after: Vec::new() }));
         if self.winner.is_some() {
             cx.world.media.stop(now, self.key());
-            cx.timers.set(due, self.id);
         } else {
             self.close(cx);
         }

@@ -52,9 +52,6 @@ impl Call {
     fn start_group_timer(&mut self, cx: &mut Cx<'_>) {
         self.group_until =
             self.fork.has_waiting().then(|| cx.world.now + cx.world.settings.ring_next);
-        if let Some(at) = self.group_until {
-            cx.timers.set(at, self.id);
-        }
     }
 
     /// Sends the INVITE of a branch.
@@ -200,7 +197,7 @@ impl Call {
         self.times.answered_at = Some(cx.world.wall);
         self.times.answered = Some(cx.world.now);
         cx.totals.answered += 1;
-        self.start_duration_timer(cx);
+        self.lasts_until = cx.world.settings.max_duration.map(|max| cx.world.now + max);
         let fields = headers::end_to_end(response).body(SDP, body);
         let reply =
             Reply::new(response.status().unwrap_or(200)).reason(phrase(response)).fields(fields);
@@ -218,13 +215,6 @@ impl Call {
             cx.ack(dialog, Fields::new());
         }
         cx.world.shared.tell(|| ControlEvent::CallAnswered { call: self.id.to_string() });
-    }
-
-    fn start_duration_timer(&mut self, cx: &mut Cx<'_>) {
-        self.lasts_until = cx.world.settings.max_duration.map(|max| cx.world.now + max);
-        if let Some(at) = self.lasts_until {
-            cx.timers.set(at, self.id);
-        }
     }
 
     /// The description that the caller gets with the 2xx.

@@ -185,7 +185,7 @@ pub(super) fn call(
             answered: None,
         },
         group_until: None,
-        rings_until: world.now + world.settings.no_answer,
+        rings_until: None,
         lasts_until: None,
         ended: false,
         closing: None,
@@ -232,7 +232,7 @@ impl Call {
         }
         let profile = LegProfile { local: self.caller.flow.local.ip() };
         cx.world.media.prepare_leg(self.key(), 0, profile);
-        cx.timers.set(self.rings_until, self.id);
+        self.rings_until = Some(cx.world.now + cx.world.settings.no_answer);
         self.drive(cx, fork::Event::Start, None);
     }
 
