@@ -7,14 +7,15 @@
 use super::id::CallId;
 use crate::core::World;
 use crate::journal::{AliveCall, Entry};
-use crate::media::MediaEvent;
+use crate::media::{CallKey, MediaEvent};
 use crate::record::{CallRecord, Cause, LegReport, ReleasedBy};
 use crate::snapshot::ControlEvent;
 use core::time::Duration;
 use std::collections::HashMap;
 use tandem_wire::time::Instant;
 
-/// How long an engine has to be attached and to tell what it holds.
+/// How long an engine has to be attached and to tell what it holds, and how long it has after the
+/// lease of a call to tell that it ended.
 const GRACE: Duration = Duration::from_secs(10);
 
 #[derive(Debug)]
@@ -22,22 +23,25 @@ struct Lost {
     call: AliveCall,
     /// Whether the engine relays it still.
     found: bool,
+    /// Its record is written then at the latest.
+    until: Instant,
 }
 
 /// Calls of an earlier daemon without a record.
 #[derive(Debug)]
 pub struct Recovery {
     lost: HashMap<CallId, Lost>,
-    until: Instant,
 }
 
 impl Recovery {
     /// The calls that the journal knows as alive.
     #[must_use]
     pub fn new(now: Instant, alive: Vec<AliveCall>) -> Self {
-        let lost =
-            alive.into_iter().map(|call| (CallId(call.setup.key), Lost { call, found: false }));
-        Self { lost: lost.collect(), until: now + GRACE }
+        let until = now + GRACE;
+        let lost = alive
+            .into_iter()
+            .map(|call| (CallId(call.setup.key), Lost { call, found: false, until }));
+        Self { lost: lost.collect() }
     }
 
     /// How many are left.
@@ -56,7 +60,10 @@ impl Recovery {
     pub fn handle_media(&mut self, world: &mut World, event: MediaEvent) {
         match event {
             MediaEvent::Found { call, .. } => match self.lost.get_mut(&CallId(call.0)) {
-                Some(lost) => lost.found = true,
+                Some(lost) => {
+                    lost.found = true;
+                    lost.until = world.now + world.media.lease() + GRACE;
+                }
                 // Its record is written already, or it is nobody's.
                 None => world.media.end_found(world.now, call),
             },
@@ -72,16 +79,17 @@ impl Recovery {
     /// When [`Recovery::handle_timeout`] is due.
     #[must_use]
     pub fn next_timeout(&self) -> Option<Instant> {
-        self.lost.values().any(|lost| !lost.found).then_some(self.until)
+        self.lost.values().map(|lost| lost.until).min()
     }
 
-    /// Writes the records of calls that the engine does not know.
+    /// Writes the records of calls that the engine does not know, or of whose end it said nothing.
     pub fn handle_timeout(&mut self, world: &mut World) {
-        if world.now < self.until {
-            return;
-        }
-        for (_, lost) in self.lost.extract_if(|_, lost| !lost.found) {
-            write_record(world, lost.call, None);
+        let now = world.now;
+        for (id, lost) in self.lost.extract_if(|_, lost| lost.until <= now) {
+            let key = CallKey(id.0);
+            let legs = lost.found.then(|| world.media.report_found(key));
+            world.media.end_found(now, key);
+            write_record(world, lost.call, legs);
         }
     }
 }

@@ -15,6 +15,8 @@ enum Phase {
     Wanted,
     /// It shall end; the engine has not said so yet.
     Ending,
+    /// An earlier control left it in the engine: its lease ends it, unless it is subtracted before.
+    Left,
     /// It has ended; only its figures are left.
     Ended,
 }
@@ -33,6 +35,17 @@ struct Entry {
 }
 
 impl Entry {
+    fn new(spec: TerminationSpec, phase: Phase) -> Self {
+        Self {
+            spec,
+            phase,
+            latched_rtp: SockAddr::NONE,
+            latched_rtcp: SockAddr::NONE,
+            before: None,
+            last: None,
+        }
+    }
+
     /// All but what the attached engine counts.
     fn earlier(&self) -> Option<TerminationCounters> {
         add(self.before.as_deref(), self.last.as_deref())
@@ -77,18 +90,16 @@ impl Desired {
                 self.set_phase(handle, Phase::Wanted);
             }
             None => {
-                let entry = Entry {
-                    spec,
-                    phase: Phase::Ended,
-                    latched_rtp: SockAddr::NONE,
-                    latched_rtcp: SockAddr::NONE,
-                    before: None,
-                    last: None,
-                };
-                self.entries.insert(handle, entry);
+                self.entries.insert(handle, Entry::new(spec, Phase::Ended));
                 self.set_phase(handle, Phase::Wanted);
             }
         }
+    }
+
+    /// Watches over the end of a termination that an earlier control left in the engine.
+    pub fn adopt(&mut self, handle: Handle, context: ContextId) {
+        let spec = TerminationSpec { context, ..TerminationSpec::default() };
+        self.entries.entry(handle).or_insert_with(|| Entry::new(spec, Phase::Left));
     }
 
     /// Changes the phase, counts the load, and gives the phase before.
@@ -104,9 +115,12 @@ impl Desired {
         Some(before)
     }
 
-    /// Wants it no longer; its context if it was wanted.
+    /// Wants it no longer; its context if nobody has said so before.
     pub fn subtract(&mut self, handle: Handle) -> Option<ContextId> {
-        let entry = self.entries.get(&handle).filter(|e| e.phase == Phase::Wanted)?;
+        let entry = self.entries.get(&handle)?;
+        if !matches!(entry.phase, Phase::Wanted | Phase::Left) {
+            return None;
+        }
         let context = entry.spec.context;
         self.set_phase(handle, Phase::Ending);
         Some(context)
@@ -150,16 +164,16 @@ impl Desired {
 
     /// All that shall exist.
     pub fn wanted(&self) -> impl Iterator<Item = Handle> {
-        self.in_phase(Phase::Wanted)
+        self.in_phase(|phase| phase == Phase::Wanted)
     }
 
-    /// All that shall end and have not yet been seen to.
+    /// All that shall end, or will, and have not yet been seen to.
     pub fn ending(&self) -> impl Iterator<Item = Handle> {
-        self.in_phase(Phase::Ending)
+        self.in_phase(|phase| matches!(phase, Phase::Ending | Phase::Left))
     }
 
-    fn in_phase(&self, phase: Phase) -> impl Iterator<Item = Handle> {
-        self.entries.iter().filter(move |(_, e)| e.phase == phase).map(|(handle, _)| *handle)
+    fn in_phase(&self, wanted: impl Fn(Phase) -> bool) -> impl Iterator<Item = Handle> {
+        self.entries.iter().filter(move |(_, e)| wanted(e.phase)).map(|(handle, _)| *handle)
     }
 
     /// Number of wanted terminations on a worker.

@@ -234,11 +234,15 @@ impl LocalEngine {
     pub(super) fn attached(&mut self, now: Instant) {
         let State::Up(session) = &mut self.state else { return };
         session.phase = Phase::Ready;
-        let found = std::mem::take(&mut session.found);
+        let mut found = std::mem::take(&mut session.found);
+        found.retain(|installed| !self.desired.is_known(installed.handle));
+        for installed in &found {
+            self.desired.adopt(installed.handle, installed.context);
+        }
         self.events.push_back(LinkEvent::Attached {
             info: session.info,
             reinstalled: session.reinstalled,
-            found: found.into_iter().filter(|f| !self.desired.is_known(f.handle)).collect(),
+            found,
             outage: self.lost_at.take().map_or(Duration::ZERO, |lost| now.since(lost)),
         });
     }

@@ -120,7 +120,8 @@ pub enum LinkEvent {
         /// Terminations that were installed anew because the engine is a new one.
         reinstalled: usize,
         /// What it held already and nobody wants (yet): the calls of an earlier control. Their
-        /// leases run out unless somebody subtracts them before.
+        /// leases run out unless somebody subtracts them before. Of each, a [`LinkEvent::Ended`]
+        /// follows, also if the engine is lost before.
         found: Vec<Installed>,
         /// From the loss of the previous engine until all was installed, zero at the first attach.
         outage: Duration,
@@ -281,7 +282,8 @@ pub trait EngineLink: fmt::Debug + Send {
     /// Wants a termination to be so. Repeating it changes nothing; changing it modifies.
     fn put(&mut self, now: Instant, handle: Handle, spec: TerminationSpec);
 
-    /// Wants it no longer. An [`LinkEvent::Ended`] follows.
+    /// Wants it no longer, or not longer what an earlier control left. An [`LinkEvent::Ended`]
+    /// follows.
     fn subtract(&mut self, now: Instant, handle: Handle);
 
     /// Figures of a termination that exists or ended a short while ago, those from earlier engines

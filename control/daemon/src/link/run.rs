@@ -177,7 +177,7 @@ impl LocalEngine {
     }
 
     /// The worker has shown all it holds: what is wanted and missing (its answer was lost, or its
-    /// end was) is stated again.
+    /// end was) is stated again, what should end and is missing has ended.
     fn end_audit(&mut self, worker: u16) {
         let State::Up(session) = &mut self.state else { return };
         let seen = session.end_audit(worker);
@@ -191,6 +191,15 @@ impl LocalEngine {
             .collect();
         for handle in missing {
             self.reinstall(handle);
+        }
+        let gone: Vec<Handle> = self
+            .desired
+            .ending()
+            .filter(|handle| handle.worker == worker && !seen.contains(handle))
+            .collect();
+        for handle in gone {
+            let context = self.desired.context(handle).unwrap_or_default();
+            self.tell_ended(handle, context, EndCause::Subtracted);
         }
     }
 

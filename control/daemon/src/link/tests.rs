@@ -179,6 +179,9 @@ impl Worker {
             Command::Audit => {
                 let holds = log.lock().unwrap().holds.clone();
                 for (handle, spec) in holds {
+                    if handle.index < TABLE {
+                        self.publish(handle, 1);
+                    }
                     self.installed(handle, spec, 0);
                 }
                 self.tell(Event::AuditEnd);
@@ -376,6 +379,31 @@ fn what_the_engine_lost_is_stated_again() {
     bench.until_true("both again", |_| engine.log().holds.len() == 2);
     let events: Vec<_> = std::iter::from_fn(|| bench.link.poll_event()).collect();
     assert_eq!(events, []);
+}
+
+#[test]
+fn what_an_earlier_control_left_ends_with_its_engine_and_its_figures_stay() {
+    let mut bench = Bench::new();
+    let left = TerminationSpec { context: ContextId(4), ..TerminationSpec::default() };
+    let holds = || Log { holds: [(handle(20), left)].into(), ..Log::default() };
+    let engine = bench.engine(1, 64, holds());
+    assert_eq!(bench.attached().1.len(), 1);
+    bench.until_true("figures", |link| link.counters(handle(20)).is_some());
+    drop(engine);
+    let ended = |event| match event {
+        LinkEvent::Ended { handle, context, .. } => Some((handle, context)),
+        _ => None,
+    };
+    assert_eq!(bench.until("an end", ended), (handle(20), ContextId(4)));
+    assert_eq!(bench.link.counters(handle(20)).unwrap().rx.packets, 10);
+    bench.link.forget(handle(20));
+
+    // An end that was lost is seen by the next audit.
+    let engine = bench.engine(2, 64, holds());
+    assert_eq!(bench.attached().1.len(), 1);
+    engine.log().holds.clear();
+    bench.put(1, 300);
+    assert_eq!(bench.until("an end", ended), (handle(20), ContextId(4)));
 }
 
 #[test]

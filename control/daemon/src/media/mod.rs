@@ -264,6 +264,18 @@ impl MediaPlane {
         }
     }
 
+    /// The figures so far of a call that [`MediaEvent::Found`] told; empty if there is none.
+    #[must_use]
+    pub fn report_found(&self, call: CallKey) -> Vec<LegReport> {
+        self.found_reports(ContextId(call.0))
+    }
+
+    /// How long media outlives the control that asked for it.
+    #[must_use]
+    pub fn lease(&self) -> Duration {
+        Duration::from_millis(self.config.lease_ms.into())
+    }
+
     /// The engine as API, metrics and screens show it.
     #[must_use]
     pub fn engine_view(&self) -> EngineView {

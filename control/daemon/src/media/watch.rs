@@ -110,12 +110,20 @@ impl MediaPlane {
             for entry in found.iter_mut().filter(|entry| entry.handle == handle) {
                 (entry.figures, entry.ended) = (figures, true);
             }
-            if found.iter().all(|entry| entry.ended) {
-                let legs = self.found_reports(context);
-                self.found.remove(&context);
-                out.push(MediaEvent::FoundEnded { call: CallKey(context.0), legs });
-            }
+            self.count_out(context, out);
         }
+    }
+
+    /// Tells the end of a found call when all of it has ended.
+    fn count_out(&mut self, context: ContextId, out: &mut Vec<MediaEvent>) {
+        if self.found.get(&context).is_none_or(|found| !found.iter().all(|entry| entry.ended)) {
+            return;
+        }
+        let legs = self.found_reports(context);
+        for entry in self.found.remove(&context).into_iter().flatten() {
+            self.link.forget(entry.handle);
+        }
+        out.push(MediaEvent::FoundEnded { call: CallKey(context.0), legs });
     }
 
     fn tell_found(&mut self, found: &[Installed], out: &mut Vec<MediaEvent>) {
@@ -123,7 +131,10 @@ impl MediaPlane {
         for installed in found {
             let entries = self.found.entry(installed.context).or_default();
             if entries.iter().all(|entry| entry.handle != installed.handle) {
-                entries.push(Found { handle: installed.handle, figures: None, ended: false });
+                // It may have ended while the engine still told what else it holds.
+                let figures = self.link.counters(installed.handle).filter(|it| it.alive == 0);
+                let ended = figures.is_some();
+                entries.push(Found { handle: installed.handle, figures, ended });
                 if !fresh.contains(&installed.context) {
                     fresh.push(installed.context);
                 }
@@ -132,10 +143,11 @@ impl MediaPlane {
         for context in fresh {
             let legs = self.found_reports(context);
             out.push(MediaEvent::Found { call: CallKey(context.0), legs });
+            self.count_out(context, out);
         }
     }
 
-    fn found_reports(&self, context: ContextId) -> Vec<LegReport> {
+    pub(super) fn found_reports(&self, context: ContextId) -> Vec<LegReport> {
         let mut figures: Vec<TerminationCounters> = self
             .found
             .get(&context)

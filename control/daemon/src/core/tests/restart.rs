@@ -76,6 +76,33 @@ fn a_call_that_no_engine_knows_gets_a_record_without_a_guess() {
 }
 
 #[test]
+fn a_call_of_whose_end_the_engine_says_nothing_gets_its_record_after_its_lease() {
+    let mut bench = Bench::new();
+    let _ = bench.established();
+    let (handle, context) = {
+        let state = bench.link.state();
+        let (handle, spec) = state.put.iter().next().unwrap();
+        (*handle, spec.context)
+    };
+    bench.restart();
+    let (local_rtp, latched_rtp, latched_rtcp) = (SockAddr::NONE, SockAddr::NONE, SockAddr::NONE);
+    bench.link.state().events.push_back(LinkEvent::Attached {
+        info: EngineInfo::default(),
+        reinstalled: 0,
+        found: vec![Installed { handle, context, local_rtp, latched_rtp, latched_rtcp }],
+        outage: Duration::ZERO,
+    });
+    bench.switch.handle_engine();
+    let lease = Duration::from_millis(bench.config.media.lease_ms.into());
+    bench.advance(lease + Duration::from_secs(9));
+    assert_eq!(bench.switch.recovery.len(), 1);
+    bench.advance(Duration::from_secs(2));
+    assert!(bench.switch.recovery.is_empty());
+    assert!(bench.only_record().recovered);
+    assert!(bench.link.state().subtracted.contains(&handle));
+}
+
+#[test]
 fn a_call_that_rang_gets_a_record_too() {
     let mut bench = Bench::new();
     bench.register(BOB);
