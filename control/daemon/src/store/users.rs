@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
+use tandem_signalling::digest::{Algorithm, Ha1};
 
 /// How often the list looks whether users changed.
 pub const REFRESH_EVERY: Duration = Duration::from_millis(200);
@@ -52,23 +53,17 @@ impl User {
 /// MD5 of `username:realm:password`, lower-case hexadecimal.
 #[must_use]
 pub fn ha1_md5(username: &str, realm: &str, password: &str) -> String {
-    use md5::{Digest, Md5};
-    hex(&Md5::digest(format!("{username}:{realm}:{password}")))
+    ha1(Algorithm::Md5, username, realm, password)
 }
 
 /// SHA-256 of `username:realm:password`, lower-case hexadecimal.
 #[must_use]
 pub fn ha1_sha256(username: &str, realm: &str, password: &str) -> String {
-    use sha2::{Digest, Sha256};
-    hex(&Sha256::digest(format!("{username}:{realm}:{password}")))
+    ha1(Algorithm::Sha256, username, realm, password)
 }
 
-fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write;
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+fn ha1(algorithm: Algorithm, username: &str, realm: &str, password: &str) -> String {
+    Ha1::compute(algorithm, username.as_bytes(), realm.as_bytes(), password.as_bytes()).expose_hex()
 }
 
 /// A new password: 20 characters out of 32 that nobody confuses (100 bits).
