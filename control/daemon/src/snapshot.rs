@@ -112,6 +112,43 @@ pub struct Residence {
     pub max_ns: u64,
 }
 
+/// What the port lost or could not do: sums over the workers. None of it is among the drops, which
+/// are packets that a worker had in its hands.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PortLossesView {
+    /// Packets that the kernel threw away because nobody read the socket in time.
+    pub overflowed: u64,
+    /// Times that a socket had to wait for a free packet buffer.
+    pub starved: u64,
+    /// Receives that failed.
+    pub receive_errors: u64,
+    /// Sockets that the kernel refused to receive on any more.
+    pub dead_slots: u64,
+    /// Packets thrown away because their socket was closed meanwhile.
+    pub stale: u64,
+    /// Packets that the kernel refused to send.
+    pub send_failed: u64,
+}
+
+impl PortLossesView {
+    /// Each figure with its name and a sentence about it.
+    #[must_use]
+    pub const fn figures(&self) -> [(&'static str, &'static str, u64); 6] {
+        [
+            (
+                "overflowed",
+                "packets that the kernel threw away because nobody read the socket in time",
+                self.overflowed,
+            ),
+            ("starved", "times that a socket had to wait for a packet buffer", self.starved),
+            ("receive_errors", "receives that failed", self.receive_errors),
+            ("dead_slots", "sockets that the kernel receives on no more", self.dead_slots),
+            ("stale", "packets whose socket was closed meanwhile", self.stale),
+            ("send_failed", "packets that the kernel refused to send", self.send_failed),
+        ]
+    }
+}
+
 /// The engine: sums over its workers since it started.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EngineView {
@@ -140,6 +177,9 @@ pub struct EngineView {
     pub punted: u64,
     /// Packets dropped, by reason; reasons that never occurred are left out.
     pub dropped: BTreeMap<String, u64>,
+    /// What the port lost or could not do.
+    #[serde(default)]
+    pub port_losses: PortLossesView,
     /// Packets sent.
     pub sent: u64,
     /// Second and further copies.

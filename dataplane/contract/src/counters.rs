@@ -100,6 +100,27 @@ pub struct WorkerCounters {
     pub residence_p999_ns: u64,
     /// Maximum, ns.
     pub residence_max_ns: u64,
+    /// What never became a packet of the turn.
+    pub port: PortLosses,
+}
+
+/// What the port of a worker lost or could not do, before packets reach the turn and after they
+/// left it: none of it is in the doors of [`WorkerCounters`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
+#[repr(C)]
+pub struct PortLosses {
+    /// Packets that the kernel threw away because nobody read the socket in time.
+    pub overflowed: u64,
+    /// Times that a socket had to wait for a free packet buffer.
+    pub starved: u64,
+    /// Receives that failed.
+    pub receive_errors: u64,
+    /// Sockets that the kernel refused to receive on any more.
+    pub dead_slots: u64,
+    /// Packets thrown away because their socket was closed meanwhile.
+    pub stale: u64,
+    /// Packets that the kernel refused to send, those it refused after it had taken them included.
+    pub send_failed: u64,
 }
 
 impl WorkerCounters {

@@ -9,7 +9,7 @@
 use bytemuck::{Pod, Zeroable};
 
 /// Version of everything in this crate that crosses processes; raise it with any layout change.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 /// `Hello::magic`.
 pub const MAGIC: u32 = 0x5444_4d31;
 /// `Hello::status`: attached.

@@ -64,7 +64,6 @@ reasons! {
         Blocked, "blocked", Info, "Control blocks what this party sends.";
         Dtls, "dtls", Warning, "A DTLS handshake on a call that is not keyed by DTLS.";
         Stun, "stun", Info, "A STUN message on a call without ICE.";
-        NoFrame, "no_frame", Error, "No packet buffer was free: raise engine.frames.";
         SendFailed, "send_failed", Error, "The port did not take the packet (full queue or unreachable).";
     }
 }

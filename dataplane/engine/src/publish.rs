@@ -4,9 +4,9 @@ use crate::clock::Clock;
 use crate::table::CONFIRMED;
 use crate::worker::Worker;
 use core::time::Duration;
-use tandem_contract::counters::{TerminationCounters, WorkerCounters};
+use tandem_contract::counters::{PortLosses, TerminationCounters, WorkerCounters};
 use tandem_contract::measure::Measurement;
-use tandem_hw::port::Port;
+use tandem_hw::port::{Port, PortCounters};
 use tandem_hw::table::TableWriter;
 use tandem_wire::addr::SockAddr;
 use tandem_wire::time::Instant;
@@ -79,7 +79,19 @@ impl<P: Port, C: Clock> Worker<P, C> {
         self.counters.terminations = self.table.alive.len() as u64;
         self.counters.endpoints_free = u64::from(self.provision.free());
         self.counters.events_lost = self.outbox.lost;
+        self.counters.port = losses(&self.port.counters());
         self.tables.worker.write(0, &self.counters);
+    }
+}
+
+fn losses(port: &PortCounters) -> PortLosses {
+    PortLosses {
+        overflowed: port.overflowed,
+        starved: port.starved,
+        receive_errors: port.receive_errors,
+        dead_slots: port.dead_slots,
+        stale: port.stale,
+        send_failed: port.send_failed,
     }
 }
 

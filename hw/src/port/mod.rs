@@ -98,6 +98,10 @@ pub struct PortCounters {
     pub receive_errors: u64,
     /// Times that a slot had to wait for a free frame.
     pub starved: u64,
+    /// Packets that the kernel threw away before we could read them: the socket's queue was full
+    /// because the worker was too slow, or the checksum was wrong. Known with the next packet of
+    /// the socket.
+    pub overflowed: u64,
     /// Slots that the system refused to receive on any more.
     pub dead_slots: u64,
     /// Packets that the layer below took.

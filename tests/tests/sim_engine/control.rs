@@ -2,6 +2,7 @@
 
 use crate::harness::{Sim, TERMINATIONS, addr, call, spec};
 use tandem_contract::command::{Command, Edge, TerminationSpec};
+use tandem_contract::counters::PortLosses;
 use tandem_contract::event::{EndCause, Event, Refusal};
 use tandem_contract::handle::{ContextId, Handle};
 use tandem_contract::limits::RENEW_BATCH;
@@ -55,6 +56,24 @@ fn what_ended_is_stale_and_its_last_figures_stay() {
     let mut b = b;
     b.speak(&mut sim);
     assert_eq!(sim.dropped(DropReason::NoEdge), 1, "its peer meets no stranger");
+}
+
+#[test]
+fn what_the_port_loses_is_published() {
+    let mut sim = Sim::new();
+    let [a, _] = call(&mut sim);
+    let bytes = a.packet(0, 160, &[0xd5; 160]);
+    // More than one turn takes: the endpoint is closed before the rest has its turn.
+    for _ in 0..100 {
+        let slot = a.handle.index * 2;
+        sim.worker.port_mut().inner().inject(slot, a.address, &bytes).unwrap();
+    }
+    sim.push(Command::Subtract { handle: a.handle });
+    sim.settle();
+    let totals = sim.totals();
+    assert_eq!((totals.received, totals.port.stale), (64, 36));
+    let none = PortLosses { stale: 36, ..PortLosses::default() };
+    assert_eq!(totals.port, none);
 }
 
 #[test]

@@ -234,6 +234,13 @@ impl Out<'_> {
         ] {
             self.gauge(name, help, value)?;
         }
+        let mut help = "What the socket port lost or could not do, by kind:".to_owned();
+        let mut losses = BTreeMap::new();
+        for (kind, sentence, count) in engine.port_losses.figures() {
+            let _ = write!(help, " {kind}: {sentence}.");
+            losses.insert(kind, count);
+        }
+        self.counters("engine_port_losses", help.trim_end_matches('.'), "kind", &losses)?;
         let mut help = "Packets dropped, by reason:".to_owned();
         let mut dropped = BTreeMap::new();
         for reason in DropReason::ALL {
@@ -276,6 +283,7 @@ mod tests {
         stats.sip.requests_received.insert("INVITE".into(), 7);
         stats.sip.responses_sent.insert(486, 2);
         stats.engine.dropped.insert("not_rtp".into(), 5);
+        stats.engine.port_losses.overflowed = 11;
         stats.engine.residence.p99_ns = 12_000;
         let journal = Figures::journal(&JournalCounters::default());
         let text = encode(Arc::new(stats), journal).unwrap();
@@ -285,6 +293,8 @@ mod tests {
             "tandem_sip_responses_sent_total{status=\"486\"} 2",
             "tandem_engine_dropped_packets_total{reason=\"not_rtp\"} 5",
             "tandem_engine_dropped_packets_total{reason=\"unknown_source\"} 0",
+            "tandem_engine_port_losses_total{kind=\"overflowed\"} 11",
+            "tandem_engine_port_losses_total{kind=\"starved\"} 0",
             "tandem_engine_residence_seconds{quantile=\"0.99\"} 0.000012",
             "tandem_journal_write_errors_total 0",
             "# EOF",

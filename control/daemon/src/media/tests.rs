@@ -681,16 +681,51 @@ fn calls_of_an_earlier_control_are_told_and_counted_out() {
 }
 
 #[test]
+fn a_found_call_whose_end_overtook_the_news_of_it_is_counted_out() {
+    let mut bench = Bench::new();
+    let handle = Handle { engine: 0, worker: 0, index: 1, generation: 4 };
+    let last = TerminationCounters { alive: 0, ..figures(handle, 50, 0) };
+    bench.link.state().counters.insert(handle, last);
+    let none = tandem_wire::addr::SockAddr::NONE;
+    let context = ContextId(77);
+    bench.link.state().events.push_back(LinkEvent::Attached {
+        info: crate::link::EngineInfo::default(),
+        reinstalled: 0,
+        found: vec![Installed {
+            handle,
+            context,
+            local_rtp: none,
+            latched_rtp: none,
+            latched_rtcp: none,
+        }],
+        outage: Duration::ZERO,
+    });
+    let events = bench.media.handle_link(NOW);
+    let Some(MediaEvent::FoundEnded { call: CallKey(77), legs }) = events.last() else {
+        panic!("{events:?}")
+    };
+    assert_eq!(legs[0].rx_packets, 50);
+    assert!(bench.media.found.is_empty() && bench.link.state().counters.is_empty());
+}
+
+#[test]
 fn the_engine_s_figures_are_summed_by_reason() {
     let mut worker = tandem_contract::counters::WorkerCounters {
         received: 10,
         forwarded: 6,
         residence_p99_ns: 5_000,
+        port: tandem_contract::counters::PortLosses {
+            overflowed: 7,
+            stale: u64::MAX,
+            ..Default::default()
+        },
         ..Default::default()
     };
     worker.dropped[tandem_contract::reason::DropReason::NotRtp as usize] = 4;
     let view = view::engine_view(Some(crate::link::EngineInfo::default()), &[worker, worker], 2);
     assert_eq!((view.received, view.forwarded, view.workers), (20, 12, 2));
     assert_eq!(view.dropped.into_iter().collect::<Vec<_>>(), [("not_rtp".to_owned(), 8)]);
+    let losses = view.port_losses;
+    assert_eq!((losses.overflowed, losses.starved, losses.stale), (14, 0, u64::MAX));
     assert_eq!((view.residence.p99_ns, view.restarts, view.attached), (5_000, 2, true));
 }

@@ -1,8 +1,8 @@
 //! The engine as API, metrics and screens show it.
 
 use crate::link::EngineInfo;
-use crate::snapshot::{EngineView, Residence};
-use tandem_contract::counters::WorkerCounters;
+use crate::snapshot::{EngineView, PortLossesView, Residence};
+use tandem_contract::counters::{PortLosses, WorkerCounters};
 use tandem_contract::reason::DropReason;
 
 /// Sums the workers of an engine.
@@ -51,6 +51,7 @@ fn add(view: &mut EngineView, worker: &WorkerCounters) {
     view.turns += worker.turns;
     view.busy_turns += worker.busy_turns;
     view.events_lost += worker.events_lost;
+    add_losses(&mut view.port_losses, &worker.port);
     let worst = &mut view.residence;
     *worst = Residence {
         p50_ns: worst.p50_ns.max(worker.residence_p50_ns),
@@ -58,4 +59,17 @@ fn add(view: &mut EngineView, worker: &WorkerCounters) {
         p999_ns: worst.p999_ns.max(worker.residence_p999_ns),
         max_ns: worst.max_ns.max(worker.residence_max_ns),
     };
+}
+
+fn add_losses(view: &mut PortLossesView, port: &PortLosses) {
+    for (sum, count) in [
+        (&mut view.overflowed, port.overflowed),
+        (&mut view.starved, port.starved),
+        (&mut view.receive_errors, port.receive_errors),
+        (&mut view.dead_slots, port.dead_slots),
+        (&mut view.stale, port.stale),
+        (&mut view.send_failed, port.send_failed),
+    ] {
+        *sum = sum.saturating_add(count);
+    }
 }

@@ -190,11 +190,18 @@ impl Frame {
                 }
             })
             .collect();
-        if parts.is_empty() {
+        let drops = if parts.is_empty() {
             "no drops".to_owned()
         } else {
             format!("drops: {}", parts.join(", "))
-        }
+        };
+        let figures = self.engine.port_losses.figures();
+        let lost: Vec<String> = figures
+            .into_iter()
+            .filter(|(_, _, count)| *count > 0)
+            .map(|(kind, _, count)| format!("{kind} {count}"))
+            .collect();
+        if lost.is_empty() { drops } else { format!("{drops}; in the port: {}", lost.join(", ")) }
     }
 
     /// One row per leg and media line.
@@ -324,6 +331,10 @@ pub(super) mod tests {
         assert!((rates.received_bps - 50.0 * 172.0 * 8.0).abs() < 1e-6);
         assert!((rates.dropped_pps["not_rtp"] - 5.0).abs() < 1e-9);
         assert!(later.head().iter().any(|line| line.contains("not_rtp 110 (5/s)")));
+        let mut later = later;
+        later.engine.port_losses.overflowed = 3;
+        let head = later.head();
+        assert!(head.iter().any(|line| line.ends_with("; in the port: overflowed 3")), "{head:?}");
     }
 
     #[test]

@@ -12,7 +12,7 @@
 
 use super::departing::empty_header;
 use super::name::{self, NAME_LEN, Name};
-use super::stamp::{self, BurstTime, STAMP_LEN};
+use super::stamp::{self, BurstTime, CONTROL_LEN};
 use super::{RESERVE, SocketConfig, set_dscp, slot_limit};
 use crate::doorbell::Doorbell;
 use crate::frame::{FrameId, FramePool, HEADROOM, MAX_PAYLOAD};
@@ -40,6 +40,8 @@ const BELL: u64 = u64::MAX;
 struct Slot {
     socket: Option<UdpSocket>,
     generation: u32,
+    /// Packets that the socket has lost, as last told.
+    lost: u32,
     /// It is in `ready`.
     ready: bool,
 }
@@ -52,10 +54,10 @@ struct Headers {
     controls: Box<[Control]>,
 }
 
-/// Room for an arrival time, aligned as a control message is.
+/// Room for what the kernel says about a packet, aligned as a control message is.
 #[derive(Clone, Copy)]
 #[repr(C, align(8))]
-struct Control([u8; STAMP_LEN]);
+struct Control([u8; CONTROL_LEN]);
 
 impl Headers {
     fn new(count: usize) -> Self {
@@ -73,7 +75,7 @@ impl Headers {
                 libc::mmsghdr { msg_hdr: header, msg_len: 0 }
             })
             .collect();
-        let controls = vec![Control([0; STAMP_LEN]); count].into_boxed_slice();
+        let controls = vec![Control([0; CONTROL_LEN]); count].into_boxed_slice();
         Self { headers, iovs, names, controls }
     }
 }
@@ -186,7 +188,7 @@ impl Mmsg {
         let places = self.receive.headers.iter_mut().zip(&mut self.receive.controls);
         for (message, control) in places.take(wanted) {
             message.msg_hdr.msg_control = (&raw mut *control).cast();
-            message.msg_hdr.msg_controllen = STAMP_LEN;
+            message.msg_hdr.msg_controllen = CONTROL_LEN;
             #[expect(clippy::cast_possible_truncation, reason = "28")]
             {
                 message.msg_hdr.msg_namelen = NAME_LEN as u32;
@@ -230,8 +232,15 @@ impl Mmsg {
             let source = name::parse(&self.receive.names[place].0[..name_len]);
             let len = (message.msg_len as usize).min(MAX_PAYLOAD);
             let truncated = message.msg_hdr.msg_flags & libc::MSG_TRUNC != 0;
-            let control_len = message.msg_hdr.msg_controllen.min(STAMP_LEN);
-            let arrival = time.arrival(&self.receive.controls[place].0[..control_len]);
+            let control_len = message.msg_hdr.msg_controllen.min(CONTROL_LEN);
+            let control = &self.receive.controls[place].0[..control_len];
+            let arrival = time.arrival(control);
+            if let (Some(lost), Some(slot)) =
+                (stamp::lost(control), self.slots.get_mut(index as usize))
+            {
+                self.counters.overflowed += u64::from(lost.wrapping_sub(slot.lost));
+                slot.lost = lost;
+            }
             self.counters.received += 1;
             self.counters.truncated += u64::from(truncated);
             #[expect(clippy::cast_possible_truncation, reason = "both are below FRAME_SIZE")]
@@ -428,6 +437,7 @@ impl Port for Mmsg {
             .map_err(PortError::system("epoll_ctl"))?;
         stamp::enable(&endpoint);
         place.generation = generation;
+        place.lost = 0;
         place.socket = Some(endpoint);
         Ok(())
     }

@@ -218,6 +218,44 @@ fn goes_on_after_frames_ran_out<P: TestPort>(local: &str) {
     assert_no_leak(&port, &config);
 }
 
+fn what_the_kernel_threw_away_is_counted<P: TestPort>(local: &str) {
+    let config = SocketConfig { slots: 4, frames: SocketConfig::MIN_FRAMES, receive_buffers: 64 };
+    let mut port = P::make(&config);
+    let socket = bound(local);
+    rustix::net::sockopt::set_socket_recv_buffer_size(&socket, 1).unwrap();
+    let entry = address(&socket);
+    port.open(0, socket).unwrap();
+    let phone = bound(local);
+    for round in [1, 2] {
+        for _ in 0..999 {
+            phone.send_to(&[7; 172], entry).unwrap();
+        }
+        // What is left in the socket, then one more, which tells the loss.
+        let mut burst = ArrayVec::new();
+        let mut idle = 0;
+        while idle < 10 {
+            port.receive_burst(Instant::ZERO, &mut burst);
+            idle = if burst.is_empty() { idle + 1 } else { idle };
+            if idle == 5 {
+                phone.send_to(b"after", entry).unwrap();
+                idle += 1;
+            }
+            burst.drain(..).for_each(|packet: Received| port.free(packet.frame));
+            port.wait(Duration::from_millis(2));
+        }
+        let PortCounters { received, overflowed, .. } = port.counters();
+        assert!(overflowed > 0);
+        assert_eq!(received + overflowed, 1_000 * round, "{:?}", port.counters());
+    }
+    // The number is the socket's: the next one of the slot begins anew.
+    let before = port.counters().overflowed;
+    port.close(0);
+    let entry = open(&mut port, 0, local);
+    phone.send_to(b"x", entry).unwrap();
+    receive(&mut port, 1, |port, packet| port.free(packet.frame));
+    assert_eq!(port.counters().overflowed, before);
+}
+
 fn a_refused_send_harms_nobody<P: TestPort>(local: &str) {
     let config = small();
     let mut port = P::make(&config);
@@ -570,6 +608,7 @@ on_both_ports_and_families!(
     packets_arrive_when_the_kernel_got_them,
     marks_what_is_cut_and_survives_what_is_empty,
     goes_on_after_frames_ran_out,
+    what_the_kernel_threw_away_is_counted,
     a_refused_send_harms_nobody,
     refuses_what_cannot_be_sent,
     slots_close_and_open_again_under_traffic,

@@ -2,11 +2,11 @@
 //! system call per burst.
 //!
 //! The frames are the kernel's provided buffers. The kernel writes its header, the sender's
-//! address and the arrival time right before the payload, which so starts at [`HEADROOM`] without
+//! address and its control messages right before the payload, which so starts at [`HEADROOM`] without
 //! a copy:
 //!
 //! ```text
-//! frame: | 52 free | recvmsg_out 16 | name 28 | stamp 32 | payload ... 1856 | 64 free |
+//! frame: | 28 free | recvmsg_out 16 | name 28 | control 56 | payload ... 1856 | 64 free |
 //! ```
 //!
 //! JUSTIFICATION: relaying 64-packet bursts on loopback, one packet per socket as calls have them,
@@ -29,7 +29,7 @@
 use super::departing::{Records, empty_header};
 use super::name::{self, NAME_LEN};
 use super::provided::Provided;
-use super::stamp::{self, BurstTime, STAMP_LEN};
+use super::stamp::{self, BurstTime, CONTROL_LEN};
 use super::{RESERVE, SocketConfig, set_dscp, slot_limit};
 use crate::doorbell::Doorbell;
 use crate::frame::{FrameId, FramePool, HEADROOM, MAX_PAYLOAD};
@@ -50,7 +50,7 @@ use tandem_wire::addr::SockAddr;
 use tandem_wire::time::Instant;
 
 const OUT_LEN: usize = 16;
-const HEADER_LEN: usize = OUT_LEN + NAME_LEN + STAMP_LEN;
+const HEADER_LEN: usize = OUT_LEN + NAME_LEN + CONTROL_LEN;
 /// Where the kernel starts to write in a frame.
 const BUFFER_START: usize = HEADROOM - HEADER_LEN;
 #[expect(clippy::cast_possible_truncation, reason = "below FRAME_SIZE")]
@@ -76,6 +76,8 @@ const fn tag(kind: u64, generation: u32, index: u32) -> u64 {
 struct Slot {
     socket: Option<UdpSocket>,
     generation: u32,
+    /// Packets that the socket has lost, as last told.
+    lost: u32,
     /// A receive of this generation is with the kernel.
     armed: bool,
     /// It waits in `rearm`.
@@ -162,7 +164,7 @@ impl Uring {
         {
             receive.msg_namelen = NAME_LEN as u32;
         }
-        receive.msg_controllen = STAMP_LEN;
+        receive.msg_controllen = CONTROL_LEN;
         let stash = 2 * completions as usize;
         let records = Records::new(SENDS);
         let mut port = Self {
@@ -347,12 +349,20 @@ impl Uring {
         let parsed = u32::try_from(completion.result)
             .ok()
             .and_then(|len| parse(self.memory.pool.bytes(&frame), len))
-            .map(|a| (a.source, a.len, a.truncated, time.arrival(a.control)));
-        let Some((source, len, truncated, arrival)) = parsed else {
+            .map(|a| {
+                let (arrival, lost) = (time.arrival(a.control), stamp::lost(a.control));
+                (a.source, a.len, a.truncated, arrival, lost)
+            });
+        let Some((source, len, truncated, arrival, lost)) = parsed else {
             self.counters.receive_errors += 1;
             self.memory.pool.free(frame);
             return None;
         };
+        if let Some(lost) = lost {
+            let slot = &mut self.slots[index as usize];
+            self.counters.overflowed += u64::from(lost.wrapping_sub(slot.lost));
+            slot.lost = lost;
+        }
         self.counters.received += 1;
         self.counters.truncated += u64::from(truncated);
         #[expect(clippy::cast_possible_truncation, reason = "128")]
@@ -672,6 +682,7 @@ impl Port for Uring {
         }
         stamp::enable(&endpoint);
         place.socket = Some(endpoint);
+        place.lost = 0;
         place.generation = (place.generation + 1) & GENERATION_MASK;
         if !self.arm(slot) {
             self.queue_rearm(slot);

@@ -10,7 +10,7 @@ fn written(name_len: u32, control_len: u32, flags: u32) -> Vec<u8> {
     let mut name = name::Name::EMPTY;
     name.set("192.0.2.1:4660".parse::<std::net::SocketAddr>().unwrap().into());
     frame[BUFFER_START + OUT_LEN..][..NAME_LEN].copy_from_slice(&name.0);
-    frame[HEADROOM - STAMP_LEN..HEADROOM].fill(7);
+    frame[HEADROOM - CONTROL_LEN..HEADROOM].fill(7);
     frame
 }
 
@@ -20,16 +20,16 @@ fn what_the_kernel_writes_is_checked() {
     let check = |written: Vec<u8>, len| {
         parse(&written, len).map(|a| (a.source, a.control.len(), a.len, a.truncated))
     };
-    let full = |len| check(written(16, 32, 0), len);
-    assert_eq!(full(76 + 172), Some((source, 32, 172, false)));
-    assert_eq!(full(76), Some((source, 32, 0, false)));
+    let full = |len| check(written(16, 56, 0), len);
+    assert_eq!(full(100 + 172), Some((source, 56, 172, false)));
+    assert_eq!(full(100), Some((source, 56, 0, false)));
     assert_eq!(check(written(16, 0, 0x20), BUFFER_LEN), Some((source, 0, 1_856, true)));
-    assert_eq!(full(75), None, "shorter than its header");
+    assert_eq!(full(99), None, "shorter than its header");
     assert_eq!(full(BUFFER_LEN + 1), None, "longer than the buffer");
-    assert_eq!(check(written(29, 0, 0), 76), None, "a name longer than its room");
-    assert_eq!(check(written(16, 33, 0), 76), None, "control longer than its room");
-    assert_eq!(check(written(u32::MAX, u32::MAX, 0), 76), None);
-    assert_eq!(check(written(7, 0, 0), 77), Some((SockAddr::NONE, 0, 1, false)));
+    assert_eq!(check(written(29, 0, 0), 100), None, "a name longer than its room");
+    assert_eq!(check(written(16, 57, 0), 100), None, "control longer than its room");
+    assert_eq!(check(written(u32::MAX, u32::MAX, 0), 100), None);
+    assert_eq!(check(written(7, 0, 0), 101), Some((SockAddr::NONE, 0, 1, false)));
 }
 
 #[test]
