@@ -8,14 +8,15 @@ use core::net::{IpAddr, SocketAddr};
 /// Where the response to a request goes that came over `flow` (RFC 3261 §18.2.2, RFC 3581 §4):
 /// back over its connection, or to the source address, at the source port if the client asked for
 /// that, else at the port of sent-by.
+///
+/// `maddr` is not followed: it is for requests that came by multicast, which nobody here listens
+/// to, and would let anybody aim responses at strangers.
 pub(crate) fn response_flow(flow: &Flow, via: &Via<'_>) -> Flow {
     if flow.transport.is_reliable() {
         return *flow;
     }
-    let ip = via.maddr().and_then(|maddr| maddr.parse().ok()).unwrap_or(flow.remote.ip());
     let port = if via.rport().is_some() { flow.remote.port() } else { via.port_or_default() };
     let mut remote = flow.remote;
-    remote.set_ip(ip);
     remote.set_port(port);
     Flow { remote, ..*flow }
 }
@@ -99,6 +100,8 @@ mod tests {
         assert_eq!(without.remote, "192.0.2.9:5070".parse().unwrap());
         let default = response_flow(&flow, &via("SIP/2.0/UDP h.example.com;branch=z9hG4bK1"));
         assert_eq!(default.remote, "192.0.2.9:5060".parse().unwrap());
+        let aimed = response_flow(&flow, &via("SIP/2.0/UDP h;maddr=203.0.113.5;branch=z9hG4bK1"));
+        assert_eq!(aimed.remote, "192.0.2.9:5060".parse().unwrap());
     }
 
     #[test]
