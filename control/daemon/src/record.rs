@@ -199,6 +199,9 @@ pub struct Registration {
     pub cseq: u32,
     /// `+sip.instance` of the contact (RFC 5626).
     pub instance: Option<String>,
+    /// `reg-id` of the contact (RFC 5626 §4.2).
+    #[serde(default)]
+    pub reg_id: Option<u32>,
     /// User-Agent header.
     pub user_agent: Option<String>,
 }

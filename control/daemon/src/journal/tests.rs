@@ -68,6 +68,7 @@ fn registered(user: &str, lives_s: i64) -> Entry {
         call_id: "c".into(),
         cseq: 1,
         instance: None,
+        reg_id: None,
         user_agent: None,
     }))
 }

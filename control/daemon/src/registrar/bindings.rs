@@ -18,8 +18,6 @@ pub struct Binding {
     pub flow: Flow,
     /// When it ends.
     pub expires: Instant,
-    /// `reg-id` (RFC 5626 §4.2).
-    pub reg_id: Option<u32>,
 }
 
 /// One contact of a REGISTER, as wanted.
@@ -257,10 +255,10 @@ impl Register<'_> {
                 cseq: self.cseq,
                 instance: want.instance.clone(),
                 user_agent: self.user_agent.map(str::to_owned),
+                reg_id: want.reg_id,
             },
             flow,
             expires: self.now + life,
-            reg_id: want.reg_id,
         }
     }
 }
@@ -282,7 +280,7 @@ fn same_contact(binding: &Binding, want: &Wanted) -> bool {
     if let (Some(a), Some(b)) = (&stored.instance, &want.instance)
         && a == b
     {
-        return binding.reg_id == want.reg_id || stored.contact == want.uri;
+        return stored.reg_id == want.reg_id || stored.contact == want.uri;
     }
     stored.contact == want.uri
         || match (Uri::parse(&stored.contact), Uri::parse(&want.uri)) {

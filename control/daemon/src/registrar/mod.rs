@@ -144,12 +144,7 @@ impl Registrar {
         let left = registration.expires_at.duration_since(wall);
         let Ok(left) = core::time::Duration::try_from(left) else { return };
         if let Some(flow) = self.flow_of(&registration) {
-            self.bindings.restore(Binding {
-                flow,
-                expires: now + left,
-                reg_id: None,
-                registration,
-            });
+            self.bindings.restore(Binding { flow, expires: now + left, registration });
         }
     }
 

@@ -104,7 +104,7 @@ fn contact_value(now: Instant, binding: &Binding) -> String {
     if let Some(instance) = &it.instance {
         let _ = write!(value, ";+sip.instance=\"{}\"", instance.replace(['"', '\\'], ""));
     }
-    if let Some(reg_id) = binding.reg_id {
+    if let Some(reg_id) = it.reg_id {
         let _ = write!(value, ";reg-id={reg_id}");
     }
     value

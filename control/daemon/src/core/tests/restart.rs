@@ -17,6 +17,19 @@ fn registrations_survive() {
 }
 
 #[test]
+fn a_phone_with_a_reg_id_is_known_again_at_another_address() {
+    let mut bench = Bench::new();
+    let contact =
+        |address: &str| format!("<sip:bob@{address}>;+sip.instance=\"<urn:uuid:1>\";reg-id=1");
+    bench.register_with(BOB, &[("Contact", &contact("10.0.0.7:5060"))], 200);
+    bench.advance(Duration::from_secs(1));
+    bench.restart();
+    let ok = bench.register_with(BOB, &[("Contact", &contact("10.0.0.8:5060"))], 200);
+    assert_eq!(ok.values(Header::Contact).count(), 1);
+    assert_eq!(bench.switch.world.registrar.len(), 1);
+}
+
+#[test]
 fn a_call_that_the_engine_relays_gets_its_record_when_its_lease_is_over() {
     let mut bench = Bench::new();
     let _ = bench.established();
