@@ -20,6 +20,7 @@ use bindings::{Binding, Bindings};
 use core::time::Duration;
 use jiff::Timestamp;
 use tandem_signalling::digest::Authenticator;
+use tandem_signalling::name_addr::NameAddr;
 use tandem_signalling::stack::{Flow, Transport};
 use tandem_signalling::uri::{Host, Uri};
 use tandem_wire::time::Instant;
@@ -149,12 +150,17 @@ impl Registrar {
     }
 
     /// The way to a contact of an earlier run: its source address, from the socket it came to, if
-    /// that is there still. A connection has to be opened anew.
+    /// that is there still. A connection has to be opened anew, to where the contact listens, or
+    /// to the proxy that its Path begins with.
     fn flow_of(&self, registration: &Registration) -> Option<Flow> {
         let tcp = registration.transport.eq_ignore_ascii_case("tcp");
         let (transport, ours) =
             if tcp { (Transport::Tcp, &self.tcp) } else { (Transport::Udp, &self.udp) };
-        let remote = if tcp { None } else { registration.received };
+        let remote = match registration.path.first() {
+            _ if !tcp => registration.received,
+            Some(proxy) => proxy_address(proxy, registration.received),
+            None => None,
+        };
         let remote =
             remote.or_else(|| address_of(&registration.contact)).or(registration.received)?;
         let mut flow = flow_to(ours, transport, remote)?;
@@ -165,9 +171,58 @@ impl Registrar {
     }
 }
 
+/// Where the proxy of a Path value listens. Only another port of the machine that the REGISTER came
+/// from is believed; anything else is where it came from.
+fn proxy_address(
+    path: &str,
+    received: Option<std::net::SocketAddr>,
+) -> Option<std::net::SocketAddr> {
+    let proxy = NameAddr::parse(path.as_bytes()).ok();
+    let listens = proxy.and_then(|proxy| address_of(proxy.uri().as_str()));
+    listens.filter(|at| received.is_none_or(|from| from.ip() == at.ip())).or(received)
+}
+
 /// Address and port of a URI whose host is an address.
 fn address_of(uri: &str) -> Option<std::net::SocketAddr> {
     let uri = Uri::parse(uri).ok()?;
     let Host::Ip(ip) = uri.host() else { return None };
     Some((ip, uri.port_or_default()).into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+
+    #[test]
+    fn a_contact_of_an_earlier_run_is_reached_over_the_proxy_of_its_path() {
+        let ours: Vec<std::net::SocketAddr> = vec!["192.0.2.1:5060".parse().unwrap()];
+        let settings = Settings::new(&Config::default(), &ours, &ours);
+        let registrar = Registrar::new(&settings, UserList::of(Vec::new()), [0; 32]);
+        let way = |transport: &str, path: &[&str]| {
+            let registration = Registration {
+                aor: "sip:a@tandem".into(),
+                contact: "sip:a@10.0.0.7:5062".into(),
+                transport: transport.into(),
+                received: Some("198.51.100.7:41000".parse().unwrap()),
+                local: Some(ours[0]),
+                path: path.iter().map(|it| (*it).to_owned()).collect(),
+                q_milli: 1000,
+                registered_at: Timestamp::UNIX_EPOCH,
+                expires_at: Timestamp::UNIX_EPOCH,
+                call_id: "x".into(),
+                cseq: 1,
+                instance: None,
+                reg_id: None,
+                user_agent: None,
+            };
+            registrar.flow_of(&registration).unwrap().remote.to_string()
+        };
+        assert_eq!(way("udp", &[]), "198.51.100.7:41000");
+        assert_eq!(way("udp", &["<sip:198.51.100.7:5070;lr>"]), "198.51.100.7:41000");
+        assert_eq!(way("tcp", &[]), "10.0.0.7:5062");
+        assert_eq!(way("tcp", &["<sip:198.51.100.7:5070;lr>"]), "198.51.100.7:5070");
+        assert_eq!(way("tcp", &["<sip:203.0.113.9;lr>"]), "198.51.100.7:41000");
+        assert_eq!(way("tcp", &["<sip:edge.example;lr>"]), "198.51.100.7:41000");
+    }
 }
