@@ -149,7 +149,8 @@ impl Bindings {
         let mut next: Vec<Binding> = self.of(register.aor).to_vec();
         let mut changes = Vec::new();
         for want in wanted {
-            if next.iter().any(|b| same_contact(b, want) && is_old(b, register)) {
+            // What this request itself has put before does not make it old.
+            if self.of(register.aor).iter().any(|b| same_contact(b, want) && is_old(b, register)) {
                 return Err(Refused::OutOfOrder);
             }
             let replaced = next.extract_if(.., |b| same_contact(b, want));
@@ -254,8 +255,8 @@ impl Register<'_> {
                 call_id: self.call_id.to_owned(),
                 cseq: self.cseq,
                 instance: want.instance.clone(),
-                user_agent: self.user_agent.map(str::to_owned),
                 reg_id: want.reg_id,
+                user_agent: self.user_agent.map(str::to_owned),
             },
             flow,
             expires: self.now + life,
@@ -349,6 +350,17 @@ mod tests {
         assert_eq!(all.remove_all(&register("x", 4, 0)), Err(Refused::OutOfOrder));
         assert_eq!(contacts(&all), ["sip:a@1"]);
         assert_eq!(all.remove_all(&register("other", 1, 0)).unwrap().len(), 1);
+        assert!(all.is_empty());
+    }
+
+    #[test]
+    fn of_a_contact_that_is_named_twice_the_last_counts() {
+        let mut all = Bindings::new(8);
+        let twice = [want("sip:a@1", 60), want("sip:a@1", 90)];
+        all.update(&register("x", 1, 0), &twice, same_flow).unwrap();
+        assert_eq!((all.len(), all.next_timeout()), (1, Some(Instant::from_millis(90_000))));
+        let gone = [want("sip:a@1", 60), want("sip:a@1", 0)];
+        all.update(&register("x", 2, 0), &gone, same_flow).unwrap();
         assert!(all.is_empty());
     }
 
