@@ -244,9 +244,16 @@ impl Journal {
     /// the end of this process; within [`SYNC_WITHIN`] it survives a power cut. If the disk does
     /// not take it, the error is counted and logged, and the entry is kept in memory and tried
     /// again.
-    pub fn append(&self, entry: Entry) {
+    pub fn append(&self, mut entry: Entry) {
         let counters = &self.inner.counters;
-        let Some(bytes) = frame::encode(&entry) else {
+        let mut bytes = frame::encode(&entry);
+        if let (None, Entry::CallEnded(record)) = (&bytes, &mut entry) {
+            // Better a record without figures than none.
+            tracing::error!(call = record.id, "a record is too large; its figures are left out");
+            record.legs.clear();
+            bytes = frame::encode(&entry);
+        }
+        let Some(bytes) = bytes else {
             counters.entries_lost.fetch_add(1, Ordering::Relaxed);
             tracing::error!(limit = MAX_ENTRY, "a journal entry is too large and was left out");
             return;

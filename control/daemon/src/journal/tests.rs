@@ -364,6 +364,19 @@ fn a_slow_store_does_not_delay_the_sync() {
 }
 
 #[test]
+fn a_record_that_is_too_large_is_kept_without_its_figures() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = store_in(folder.path());
+    let (journal, _) = Journal::open(&folder.path().join("journal"), store.clone()).unwrap();
+    let Entry::CallEnded(mut record) = ended(1) else { unreachable!() };
+    record.legs = vec![crate::record::LegReport::default(); 3_000];
+    journal.append(Entry::CallEnded(record));
+    journal.close();
+    assert_eq!(all_records(&*store), ["call-000001"]);
+    assert!(store.record("call-000001").unwrap().unwrap().legs.is_empty());
+}
+
+#[test]
 fn a_call_that_has_its_record_does_not_come_back() {
     let folder = tempfile::tempdir().unwrap();
     let store = store_in(folder.path());

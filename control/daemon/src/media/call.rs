@@ -2,7 +2,7 @@
 
 use super::party::{Named, Party};
 use super::{CallKey, LegProfile};
-use crate::link::{Endpoint, Family};
+use crate::link::{Endpoint, Family, figures};
 use std::net::IpAddr;
 use tandem_contract::command::TerminationSpec;
 use tandem_contract::counters::TerminationCounters;
@@ -41,12 +41,33 @@ impl Stream {
             spec: TerminationSpec::default(),
         }
     }
+
+    /// What a report needs of it, with the codecs that the other side listed.
+    pub(super) fn as_closed(
+        &self,
+        (leg, line): (u8, usize),
+        mut names: Vec<Named>,
+        answered: bool,
+    ) -> Closed {
+        names.extend(self.party.iter().flat_map(|party| party.names.iter().cloned()));
+        Closed {
+            leg,
+            line,
+            handle: self.endpoint.handle,
+            kind: self.party.as_ref().map_or_else(String::new, |party| party.kind.clone()),
+            names,
+            agreed: self.agreed && answered,
+            figures: None,
+        }
+    }
 }
 
 /// What reports need of a stream that has ended.
 #[derive(Clone, Debug)]
 pub(super) struct Closed {
     pub(super) leg: u8,
+    /// Index of its media line.
+    pub(super) line: usize,
     pub(super) handle: Handle,
     pub(super) kind: String,
     pub(super) names: Vec<Named>,
@@ -54,6 +75,32 @@ pub(super) struct Closed {
     pub(super) agreed: bool,
     /// The last figures, once the engine has ended it.
     pub(super) figures: Option<TerminationCounters>,
+}
+
+impl Closed {
+    /// Adds what an earlier stream of the same line counted.
+    pub(super) fn add_earlier(&mut self, earlier: Self) {
+        let current = self.figures.unwrap_or_default();
+        let before = earlier.figures.unwrap_or_default();
+        let mut names = std::mem::take(&mut self.names);
+        let mut old_names = earlier.names;
+        if current.rx.packets == 0 {
+            // The payload type of the sum is the earlier one's.
+            std::mem::swap(&mut names, &mut old_names);
+        }
+        names.extend(old_names);
+        for name in names {
+            if self.names.iter().all(|known| known.payload_type != name.payload_type) {
+                self.names.push(name);
+            }
+        }
+        self.agreed |= earlier.agreed;
+        let mut sum = figures::sum(&before, &current);
+        if !sum.handle.is_some() {
+            sum.handle = before.handle;
+        }
+        self.figures = Some(sum);
+    }
 }
 
 /// One leg: the caller or a branch.
@@ -164,6 +211,25 @@ impl Call {
         let peer = self.leg(leg).and_then(|leg| self.leg(leg.peer?)?.stream(index));
         let party = peer.and_then(|peer| peer.party.as_ref());
         party.map_or_else(Vec::new, |party| party.names.clone())
+    }
+
+    /// Takes the last figures of a stream that was closed, together with those of earlier streams
+    /// of its line: what is kept does not grow with the number of changes. Whether there is such a
+    /// stream.
+    pub(super) fn close_books(&mut self, handle: Handle, figures: TerminationCounters) -> bool {
+        let Some(at) = self.closed.iter().position(|closed| closed.handle == handle) else {
+            return false;
+        };
+        let mut ended = self.closed.remove(at);
+        ended.figures = Some(figures);
+        let of_line = |closed: &Closed| {
+            (closed.leg, closed.line) == (ended.leg, ended.line) && closed.figures.is_some()
+        };
+        if let Some(earlier) = self.closed.iter().position(of_line) {
+            ended.add_earlier(self.closed.remove(earlier));
+        }
+        self.closed.push(ended);
+        true
     }
 
     /// Whether nothing is known of the call.

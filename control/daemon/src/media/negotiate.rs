@@ -1,7 +1,7 @@
 //! Offer and answer (RFC 3264) over legs: which lines are used, which endpoints they get, who is
 //! connected with whom.
 
-use super::call::{Call, Closed, MAX_LEGS, Offer, Stream};
+use super::call::{Call, MAX_LEGS, Offer, Stream};
 use super::error::{MediaError, WARN_ADDRESS_FORMAT, WARN_TRANSPORT};
 use super::party::{Carriage, Party, Unusable};
 use super::rewrite::{Announced, Role, rewrite};
@@ -159,20 +159,7 @@ impl MediaPlane {
         let Some(leg_state) = call.leg_mut(leg) else { return };
         let Some(stream) = leg_state.streams.get_mut(index).and_then(Option::take) else { return };
         self.link.subtract(now, stream.endpoint.handle);
-        let mut names = peer_names;
-        let mut kind = String::new();
-        if let Some(party) = stream.party {
-            names.extend(party.names);
-            kind = party.kind;
-        }
-        call.closed.push(Closed {
-            leg,
-            handle: stream.endpoint.handle,
-            kind,
-            names,
-            agreed: stream.agreed && answered,
-            figures: None,
-        });
+        call.closed.push(stream.as_closed((leg, index), peer_names, answered));
     }
 
     /// Chooses the IP version of the legs that have none: the offerer's as its description says,

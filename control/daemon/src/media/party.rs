@@ -10,6 +10,9 @@ use tandem_contract::quality::Codec;
 use tandem_signalling::sdp::{Direction, Host, Section, SessionDescription};
 use tandem_wire::addr::SockAddr;
 
+/// Longest media type and encoding name that reports show, characters.
+const MAX_WORD: usize = 32;
+
 /// How a media line travels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Carriage {
@@ -107,7 +110,7 @@ impl Party {
         let said = sdp.direction(index);
         let names = sdp.rtpmaps(index).map(|map| named(&map)).collect();
         Ok(Ok(Self {
-            kind: line.kind.to_owned(),
+            kind: shortened(line.kind),
             carriage,
             keys: sdp.attribute(Section::Media(index), "crypto").is_some(),
             family: if connection.ipv6 { Family::V6 } else { Family::V4 },
@@ -176,10 +179,16 @@ fn payload_types(sdp: &SessionDescription, index: usize) -> Vec<PayloadType> {
         .collect()
 }
 
+/// A word of a party for a record, which nobody can make larger than records may be.
+fn shortened(word: &str) -> String {
+    word.chars().take(MAX_WORD).collect()
+}
+
 fn named(map: &tandem_signalling::sdp::RtpMap<'_>) -> Named {
+    let encoding = shortened(map.encoding);
     let name = match map.channels {
-        1 => format!("{}/{}", map.encoding, map.clock_rate),
-        channels => format!("{}/{}/{channels}", map.encoding, map.clock_rate),
+        1 => format!("{encoding}/{}", map.clock_rate),
+        channels => format!("{encoding}/{}/{channels}", map.clock_rate),
     };
     Named { payload_type: map.payload_type, name }
 }

@@ -1,6 +1,6 @@
 //! Reports of legs out of the engine's counters. What could not be known is `None`.
 
-use super::call::{Call, Closed, Stream};
+use super::call::{Call, Closed};
 use super::party::Named;
 use crate::record::LegReport;
 use tandem_contract::counters::TerminationCounters;
@@ -11,40 +11,39 @@ use tandem_signalling::sdp::static_payload;
 /// `Measurement::payload_type` when no media packet came.
 const NO_PAYLOAD_TYPE: u32 = 255;
 
-/// Reports of a call: `read` gives the counters of a handle.
+/// Reports of a call, one per leg and media line: `read` gives the counters of a handle.
 pub(super) fn of_call(
     call: &Call,
     read: impl Fn(tandem_contract::handle::Handle) -> Option<TerminationCounters>,
 ) -> Vec<LegReport> {
-    let mut reports = Vec::new();
-    for closed in &call.closed {
-        let counters = closed.figures.or_else(|| read(closed.handle)).unwrap_or_default();
-        if closed.agreed || carried(&counters) {
-            reports.push((closed.leg, closed_report(call, closed, &counters)));
+    let open = call.legs.iter().flat_map(|leg| {
+        leg.streams.iter().enumerate().filter_map(|(line, stream)| {
+            let names = call.peer_names(leg.id, line);
+            Some(stream.as_ref()?.as_closed((leg.id, line), names, call.winner.is_some()))
+        })
+    });
+    let mut lines: Vec<Closed> = Vec::new();
+    for mut stream in call.closed.iter().cloned().chain(open) {
+        let counters = stream.figures.or_else(|| read(stream.handle)).unwrap_or_default();
+        if !(stream.agreed || carried(&counters)) {
+            continue;
         }
-    }
-    for leg in &call.legs {
-        for (index, stream) in leg.streams.iter().enumerate() {
-            let Some(stream) = stream else { continue };
-            let counters = read(stream.endpoint.handle).unwrap_or_default();
-            if (stream.agreed && call.winner.is_some()) || carried(&counters) {
-                let mut names = call.peer_names(leg.id, index);
-                names.extend(stream.party.iter().flat_map(|party| party.names.iter().cloned()));
-                let name = call.leg_name(leg.id);
-                reports.push((leg.id, report(name, stream_kind(stream), &names, &counters)));
+        stream.figures = Some(counters);
+        match lines.iter_mut().find(|line| (line.leg, line.line) == (stream.leg, stream.line)) {
+            Some(line) => {
+                let earlier = std::mem::replace(line, stream);
+                line.add_earlier(earlier);
             }
+            None => lines.push(stream),
         }
     }
-    reports.sort_by_key(|(leg, _)| *leg);
-    reports.into_iter().map(|(_, report)| report).collect()
+    lines.sort_by_key(|line| (line.leg, line.line));
+    lines.into_iter().map(|line| of_line(call, line)).collect()
 }
 
-fn closed_report(call: &Call, closed: &Closed, counters: &TerminationCounters) -> LegReport {
-    report(call.leg_name(closed.leg), closed.kind.clone(), &closed.names, counters)
-}
-
-fn stream_kind(stream: &Stream) -> String {
-    stream.party.as_ref().map_or_else(String::new, |party| party.kind.clone())
+fn of_line(call: &Call, line: Closed) -> LegReport {
+    let counters = line.figures.unwrap_or_default();
+    report(call.leg_name(line.leg), line.kind, &line.names, &counters)
 }
 
 fn carried(counters: &TerminationCounters) -> bool {

@@ -93,17 +93,13 @@ impl MediaPlane {
     ) {
         let figures = self.link.counters(handle);
         if let Some((key, leg)) = self.owners.remove(&handle) {
+            let last = figures.unwrap_or_default();
             let state = self.calls.get_mut(&key);
-            let closed =
-                state.and_then(|state| state.closed.iter_mut().find(|c| c.handle == handle));
-            match closed {
-                Some(closed) => closed.figures = figures,
-                None if cause == EndCause::LeaseExpired => {
-                    out.push(MediaEvent::LeaseExpired { call: key, leg });
-                }
-                None => {}
+            let closed = state.is_some_and(|state| state.close_books(handle, last));
+            if !closed && cause == EndCause::LeaseExpired {
+                out.push(MediaEvent::LeaseExpired { call: key, leg });
             }
-            if figures.is_some() {
+            if closed || figures.is_some() {
                 self.link.forget(handle);
             }
         } else if let Some(found) = self.found.get_mut(&context) {
