@@ -7,7 +7,7 @@ use crate::config::types::SipTransport;
 use std::collections::BTreeSet;
 use std::fs;
 use std::io;
-use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
+use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::ops::RangeInclusive;
 use std::path::Path;
 
@@ -70,20 +70,10 @@ fn refused(name: &'static str, key: &str, address: SocketAddr, error: &io::Error
     Finding::error(name, format!("{address}: {error}"), remedy)
 }
 
-/// The addresses that media will use.
-fn media_addresses(config: &Config) -> Vec<IpAddr> {
-    if config.media.addresses.is_empty() {
-        let set: BTreeSet<IpAddr> = config.sip.listen.iter().map(SocketAddr::ip).collect();
-        set.into_iter().collect()
-    } else {
-        config.media.addresses.clone()
-    }
-}
-
 fn media(config: &Config, running: bool) -> Vec<Finding> {
     let range = config.media.port_min..=config.media.port_max;
     let mut findings = Vec::new();
-    for ip in media_addresses(config) {
+    for ip in config.media_addresses() {
         if let Err(error) = UdpSocket::bind((ip, 0)) {
             findings.push(refused("media", "media.addresses", (ip, 0).into(), &error));
         }
@@ -182,6 +172,16 @@ mod tests {
         assert_eq!(pairs(30_000, 30_000), 0);
         assert_eq!(pairs(1_024, 65_535), 32_256);
         assert_eq!(pairs(40_000, 30_000), 0);
+    }
+
+    #[test]
+    fn media_addresses_that_run_does_not_bind_are_not_looked_at() {
+        let mut config = Config::default();
+        // The second one is of no machine, and the first of its family is taken for media.
+        config.sip.listen = ["127.0.0.1:0", "192.0.2.1:0"].map(|it| it.parse().unwrap()).into();
+        assert!(media(&config, true).iter().all(|finding| finding.name != "media"));
+        config.sip.listen.swap(0, 1);
+        assert!(media(&config, true).iter().any(|finding| finding.name == "media"));
     }
 
     #[test]

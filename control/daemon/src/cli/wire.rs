@@ -58,16 +58,6 @@ pub(super) fn start(parts: Parts<'_>) -> CliResult<CoreHandle> {
     })
 }
 
-/// Addresses that media ports are bound to: as configured, else those of SIP, one per family.
-pub(super) fn media_addresses(config: &Config) -> Vec<IpAddr> {
-    if !config.media.addresses.is_empty() {
-        return config.media.addresses.clone();
-    }
-    let listen = config.sip.listen.iter().map(SocketAddr::ip);
-    let first = |v4: bool| listen.clone().find(|ip| ip.is_ipv4() == v4);
-    [first(true), first(false)].into_iter().flatten().collect()
-}
-
 fn engine_config(config: &Config, data: &Path) -> EngineConfig {
     let media = &config.media;
     let port = match media.port {
@@ -98,7 +88,7 @@ fn engine_config(config: &Config, data: &Path) -> EngineConfig {
         socket: engine_socket(config, data),
         log: Some(data.join("engine.log")),
         workers: u16::try_from(workers).unwrap_or(1),
-        addresses: media_addresses(config),
+        addresses: config.media_addresses(),
         ports: (media.port_min, media.port_max),
         endpoints_ahead: ahead,
         arguments,
@@ -110,7 +100,7 @@ fn media_config(config: &Config) -> MediaConfig {
     // The addresses phones reach us at are those of SIP unless media has its own.
     let listed =
         if media.advertised.is_empty() { &config.sip.advertised } else { &media.advertised };
-    let mut bound: BTreeSet<IpAddr> = media_addresses(config).into_iter().collect();
+    let mut bound: BTreeSet<IpAddr> = config.media_addresses().into_iter().collect();
     bound.extend(config.sip.listen.iter().map(SocketAddr::ip));
     bound.extend(listed.iter().filter_map(|entry| entry.bound));
     let advertised =
@@ -135,16 +125,6 @@ mod tests {
 
     fn ip(text: &str) -> IpAddr {
         text.parse().unwrap()
-    }
-
-    #[test]
-    fn media_uses_the_addresses_of_sip_unless_it_has_its_own() {
-        let both = config(
-            "[sip]\nlisten = [\"10.0.0.1:5060\", \"10.0.0.2:5060\", \"[2001:db8::1]:5060\"]",
-        );
-        assert_eq!(media_addresses(&both), [ip("10.0.0.1"), ip("2001:db8::1")]);
-        let own = config("[media]\naddresses = [\"10.0.0.9\"]");
-        assert_eq!(media_addresses(&own), [ip("10.0.0.9")]);
     }
 
     #[test]

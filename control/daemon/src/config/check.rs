@@ -1,7 +1,9 @@
 //! Values that have the right type and still make no sense together.
 
 use super::settings::Config;
+use crate::call::fork::MAX_BRANCHES;
 use crate::check::network::pairs;
+use crate::net::limits::MAX_CONNECTIONS;
 use std::collections::HashSet;
 use std::net::SocketAddr;
 use tandem_contract::limits;
@@ -67,7 +69,13 @@ fn sip(config: &Config, findings: &mut Vec<Finding>) {
     }
     within(findings, "sip.max_message", sip.max_message, 1_500, 1 << 20);
     within(findings, "sip.max_transactions", sip.max_transactions, 100, 10_000_000);
-    within(findings, "sip.max_connections", sip.max_connections, 1, 1_000_000);
+    within(
+        findings,
+        "sip.max_connections",
+        sip.max_connections,
+        1,
+        u32::try_from(MAX_CONNECTIONS).unwrap_or(u32::MAX),
+    );
     within(findings, "sip.connection_idle_s", sip.connection_idle_s, 10, 86_400);
 }
 
@@ -103,7 +111,13 @@ fn call(config: &Config, findings: &mut Vec<Finding>) {
     within(findings, "call.no_answer_s", call.no_answer_s, 1, 3_600);
     within(findings, "call.max_calls", call.max_calls, 1, 1_000_000);
     within(findings, "call.ring_next_s", call.ring_next_s, 1, 600);
-    within(findings, "call.max_branches", call.max_branches, 1, 100);
+    within(
+        findings,
+        "call.max_branches",
+        call.max_branches,
+        1,
+        u32::try_from(MAX_BRANCHES).unwrap_or(u32::MAX),
+    );
     within(findings, "call.max_forwards", call.max_forwards, 1, 255);
 }
 

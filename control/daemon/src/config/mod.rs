@@ -14,6 +14,7 @@ pub use settings::Config;
 
 use settings::SECTIONS;
 use std::fmt::{self, Write};
+use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use toml::Spanned;
@@ -125,6 +126,17 @@ impl Config {
         }
         problems.sort_by_key(|problem| (problem.line, problem.column));
         Err(problems)
+    }
+
+    /// Addresses that media ports are bound to: as configured, else the first of SIP of each family.
+    #[must_use]
+    pub fn media_addresses(&self) -> Vec<IpAddr> {
+        if !self.media.addresses.is_empty() {
+            return self.media.addresses.clone();
+        }
+        let listen = self.sip.listen.iter().map(SocketAddr::ip);
+        let first = |v4: bool| listen.clone().find(|ip| ip.is_ipv4() == v4);
+        [first(true), first(false)].into_iter().flatten().collect()
     }
 
     /// The configuration as a TOML file with a sentence for each key.
@@ -340,6 +352,8 @@ mod tests {
             ("[sip]\nlisten = []\n", 2, "at least one"),
             ("[sip]\nrealm = \"a\\\"b\"\n", 2, "no quote"),
             ("[log]\nlevel = \"loud=loud\"\n", 2, "log.level"),
+            ("[call]\nmax_branches = 17\n", 2, "1 to 16"),
+            ("[sip]\nmax_connections = 16385\n", 2, "1 to 16384"),
             ("[registrar]\nmax_expires_s = 90\n", 1, "registrar.default_expires_s"),
         ] {
             let (at, _, message) = first(text);
@@ -347,6 +361,18 @@ mod tests {
             assert!(message.contains(part), "{message}");
         }
         assert!(Config::parse("[http]\nlisten = \"0.0.0.0:1\"\nallow_remote = true").is_ok());
+    }
+
+    #[test]
+    fn media_uses_the_addresses_of_sip_unless_it_has_its_own() {
+        let ip = |text: &str| text.parse::<IpAddr>().unwrap();
+        let config = |text: &str| Config::parse(text).unwrap();
+        let both = config(
+            "[sip]\nlisten = [\"10.0.0.1:5060\", \"10.0.0.2:5060\", \"[2001:db8::1]:5060\"]",
+        );
+        assert_eq!(both.media_addresses(), [ip("10.0.0.1"), ip("2001:db8::1")]);
+        let own = config("[media]\naddresses = [\"10.0.0.9\"]");
+        assert_eq!(own.media_addresses(), [ip("10.0.0.9")]);
     }
 
     #[test]
