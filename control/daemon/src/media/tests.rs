@@ -598,6 +598,39 @@ fn a_busy_engine_does_not_hold_up_one_call_after_the_other() {
 }
 
 #[test]
+fn a_line_that_comes_and_goes_has_one_report_with_all_its_packets() {
+    let mut bench = Bench::new();
+    bench.call(&sdp("198.51.100.1", &audio(4000)), &sdp("203.0.113.1", &audio(5000)));
+    let kind = "x".repeat(1_000);
+    let both = |ip: &str, port: u16| {
+        let extra = format!("m={kind} {port} RTP/AVP 96\r\na=rtpmap:96 VP8/90000\r\n");
+        sdp(ip, &format!("{}{extra}", audio(4000)))
+    };
+    for round in 0..700 {
+        bench.offer(0, 1, &both("198.51.100.1", 4002)).unwrap();
+        bench.answer(1, 0, &both("203.0.113.1", 5002), false).unwrap();
+        let (handle, _) = bench.find(0, 1).unwrap();
+        bench.link.state().counters.insert(handle, figures(handle, 2, 96));
+        bench.offer(0, 1, &both("198.51.100.1", 0)).unwrap();
+        bench.answer(1, 0, &both("203.0.113.1", 0), false).unwrap();
+        bench.link.state().free = [100, 100];
+        if round % 10 == 0 {
+            assert!(bench.media.handle_link(NOW).is_empty());
+            assert!(bench.media.calls[&CALL].closed.len() <= 2);
+        }
+    }
+    let legs = bench.media.release(NOW, CALL);
+    let said: Vec<_> =
+        legs.iter().map(|l| (l.leg.as_str(), l.media.len(), l.rx_packets, l.lost)).collect();
+    assert_eq!(
+        said,
+        [("caller", 5, 0, 0), ("caller", 32, 1_400, 1_400), ("callee", 5, 0, 0), ("callee", 32, 0, 0)]
+    );
+    assert_eq!(legs[1].codec.as_deref(), Some("VP8/90000"));
+    assert!(bench.link.state().counters.is_empty(), "nothing is left in the link");
+}
+
+#[test]
 fn engine_events_find_their_call() {
     let mut bench = Bench::new();
     bench.call(&sdp("198.51.100.1", &audio(4000)), &sdp("203.0.113.1", &audio(5000)));
