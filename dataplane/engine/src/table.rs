@@ -82,8 +82,10 @@ pub(crate) struct Cold {
     /// Since when silence counts for the media timeout.
     pub active_since: Instant,
     pub published: Instant,
-    /// No event that a peer can cause at will before this.
+    /// No word of a new SSRC before this.
     pub quiet_until: Instant,
+    /// When the digits told so far would end at the highest average rate of digits.
+    pub digits_until: Instant,
     pub dropped: u64,
     /// Sequence of the `Put` that waits for its endpoint.
     pub pending_sequence: u64,

@@ -23,8 +23,11 @@ use tandem_wire::rtp::{FixedHeader, RtpHeader};
 use tandem_wire::telephone_event::TelephoneEvent;
 use tandem_wire::time::Instant;
 
-/// Shortest time between two events of one termination that its party can cause at will.
+/// Shortest time between two events of one termination that its party can cause at will; digits,
+/// which arrive together where the network held them up, only on average.
 const EVENT_PAUSE: Duration = Duration::from_millis(10);
+/// How far digits may run ahead of their average: 32 of them.
+const DIGITS_AHEAD: Duration = Duration::from_millis(320);
 
 /// What the room writes to, beside table and burst.
 #[derive(Debug)]
@@ -216,10 +219,9 @@ fn report<P: Port>(
     let handle = table.handle(index);
     let now = packet.arrival;
     let cold = &mut table.cold[index];
-    let quiet = now < cold.quiet_until;
     if let Some(old) = old_ssrc {
         cold.rtcp.forget_their_reports();
-        if !quiet {
+        if now >= cold.quiet_until {
             cold.quiet_until = now + EVENT_PAUSE;
             doors.outbox.push(&Event::SsrcChanged { handle, old, new: header.ssrc.0 });
         }
@@ -235,8 +237,10 @@ fn report<P: Port>(
     let rate = cold.payload_types.iter().find(|t| t.present != 0 && t.number == number);
     let clock_rate = rate.map_or(8_000, |t| t.clock_rate);
     let digit = cold.dtmf.note(header.timestamp.0, clock_rate, event, now);
-    if let (Some(digit), false) = (digit, quiet) {
-        cold.quiet_until = now + EVENT_PAUSE;
+    if let Some(digit) = digit
+        && cold.digits_until <= now + DIGITS_AHEAD
+    {
+        cold.digits_until = cold.digits_until.max(now) + EVENT_PAUSE;
         let (code, duration_ms) = (digit.code, digit.duration_ms);
         doors.outbox.push(&Event::Dtmf { handle, code, duration_ms });
     }

@@ -1,6 +1,6 @@
 //! What happens to the packets of a call.
 
-use crate::harness::{Sim, addr, by_address, call, call_with, spec};
+use crate::harness::{Party, Sim, addr, by_address, call, call_with, spec};
 use tandem_contract::command::{
     FLAG_BLOCK, FLAG_HOLD, FLAG_OPAQUE, FLAG_RTCP_MUX, FLAG_SECURED, TerminationSpec,
 };
@@ -216,6 +216,54 @@ fn digits_are_told_once_whatever_is_lost() {
     assert_eq!(digits, [(5, 120), (5, 120), (11, 100)]);
     let m = sim.figures(a.handle).rx;
     assert_eq!((m.dtmf_events, m.jitter_ns, m.payload_type), (3, 0, 0));
+}
+
+/// A packet of a telephone event that ends, the only one of it.
+fn digit(a: &mut Party, code: u8, timestamp: u32) -> Vec<u8> {
+    let event = TelephoneEvent { code, end: true, volume: 10, duration: 800 };
+    let mut payload = [0; 4];
+    event.emit(&mut payload).unwrap();
+    a.sequence += 1;
+    a.packet(101, timestamp, &payload)
+}
+
+fn told_digits(sim: &mut Sim) -> Vec<u8> {
+    let code = |event| match event {
+        Event::Dtmf { code, .. } => Some(code),
+        _ => None,
+    };
+    sim.take_events().into_iter().filter_map(code).collect()
+}
+
+#[test]
+fn digits_that_arrive_together_or_with_a_new_ssrc_are_all_told() {
+    let mut sim = Sim::new();
+    let [mut a, _] = call(&mut sim);
+    a.speak(&mut sim);
+    a.ssrc += 1;
+    a.speak(&mut sim);
+    for code in 1..=5 {
+        let packet = digit(&mut a, code, u32::from(code) * 1_000);
+        sim.inject(a.handle, false, a.address, &packet);
+    }
+    assert_eq!(told_digits(&mut sim), [1, 2, 3, 4, 5]);
+    assert_eq!(sim.figures(a.handle).rx.dtmf_events, 5);
+}
+
+#[test]
+fn a_flood_of_digits_does_not_flood_control() {
+    let mut sim = Sim::new();
+    let [mut a, _] = call(&mut sim);
+    a.speak(&mut sim);
+    for number in 1..=500 {
+        let packet = digit(&mut a, 1, number * 1_000);
+        sim.inject(a.handle, false, a.address, &packet);
+    }
+    assert_eq!(told_digits(&mut sim).len(), 33);
+    assert_eq!(sim.figures(a.handle).rx.dtmf_events, 500, "counted all the same");
+    let packet = digit(&mut a, 9, 7);
+    sim.inject(a.handle, false, a.address, &packet);
+    assert_eq!(told_digits(&mut sim), [9]);
 }
 
 #[test]
