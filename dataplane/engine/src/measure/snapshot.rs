@@ -53,7 +53,7 @@ impl StreamHot {
             self.settle_all(window, cold.settled_word, &mut burst);
         }
         let packet_ns = match self.unit_q12 {
-            0 => (m.last_ns - m.first_ns) / m.expected.max(1),
+            0 => m.last_ns.saturating_sub(m.first_ns) / m.expected.max(1),
             unit => (u64::from(self.packet_units) * u64::from(unit)) >> 12,
         };
         m.burst_lost = burst.burst_lost;

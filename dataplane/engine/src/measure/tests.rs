@@ -69,6 +69,18 @@ fn nothing_received_is_all_zero() {
 }
 
 #[test]
+fn arrival_times_that_run_backwards_are_no_time() {
+    let mut feed = Feed::new();
+    // A payload type without a known clock rate: the time of a packet is taken from the arrivals.
+    feed.packet(7, 1, 160, 96);
+    feed.now_ns -= 30 * MS;
+    feed.packet(7, 2, 320, 96);
+    let m = feed.get();
+    assert_eq!((m.packets, m.clock_rate, m.first_ns, m.last_ns), (2, 0, 1_020 * MS, 1_010 * MS));
+    assert_eq!((m.gap_packets, m.gap_ns), (2, 0));
+}
+
+#[test]
 fn a_clean_stream_over_the_wrap() {
     let m = feed((0..200u16).map(|i| i.wrapping_add(65_500)));
     assert_eq!((m.packets, m.expected, m.lost), (200, 200, 0));
