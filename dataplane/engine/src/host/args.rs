@@ -135,7 +135,8 @@ impl Args {
             return usage("--frames must be 1024 at least".to_owned());
         }
         let Range(first, last) = self.ports;
-        let (pairs, wanted) = (self.ports.pairs(), self.endpoints_ahead * u32::from(self.workers));
+        let pairs = self.ports.pairs();
+        let wanted = self.endpoints_ahead.saturating_mul(u32::from(self.workers));
         if pairs == 0 || pairs < wanted {
             return Err(HostError::RangeTooSmall { first, last, pairs, wanted: wanted.max(1) });
         }
@@ -172,6 +173,10 @@ mod tests {
         let args = Args::try_parse_from(args).unwrap();
         let error = args.check().unwrap_err().to_string();
         assert!(error.contains("5 pairs") && error.contains("widen --ports"), "{error}");
+        let args =
+            ["tandem-engine", "--socket", "x", "--endpoints-ahead", "2147483648", "--workers", "2"];
+        let error = Args::try_parse_from(args).unwrap().check().unwrap_err();
+        assert!(matches!(error, HostError::RangeTooSmall { wanted: u32::MAX, .. }), "{error}");
     }
 
     #[test]
