@@ -236,7 +236,14 @@ impl<P: Port, C: Clock> Worker<P, C> {
         self.provision.requests.push_back(Request::BindExactly { index, ticket, rtp, rtcp });
     }
 
-    /// Acts on housekeeping's word.
+    /// Whether an order may be handled now: what it makes the worker ask has room. Until then
+    /// orders wait in their ring.
+    #[must_use]
+    pub fn takes_orders(&self) -> bool {
+        self.provision.has_room()
+    }
+
+    /// Acts on housekeeping's word; see [`takes_orders`](Self::takes_orders).
     pub fn handle_order(&mut self, now: Instant, order: Order<P::Endpoint>) {
         match order {
             Order::Endpoint { index, ticket, rtp, rtcp } => {

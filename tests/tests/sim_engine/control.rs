@@ -77,6 +77,26 @@ fn what_the_port_loses_is_published() {
 }
 
 #[test]
+fn orders_wait_while_requests_have_no_room() {
+    let mut sim = Sim::new();
+    let (rtp, mut taken) = (addr("10.9.9.9:4000"), 0);
+    // Endpoints that nobody asked for are given back: a request each.
+    while sim.worker.takes_orders() {
+        let order = Order::Endpoint { index: 0, ticket: u32::MAX, rtp: (rtp, rtp), rtcp: None };
+        sim.order(order);
+        taken += 1;
+        assert!(taken < 5_000, "the list of requests grows for ever");
+    }
+    let mut asked = 0;
+    while let Some(request) = sim.worker.poll_request() {
+        assert_eq!(request, Request::Closed { index: 0, rtp });
+        asked += 1;
+    }
+    assert_eq!(asked, taken, "none is lost");
+    assert!(sim.worker.takes_orders());
+}
+
+#[test]
 fn nonsense_is_refused() {
     let mut sim = Sim::new();
     let (handle, rtp, _) = sim.endpoint(false);

@@ -186,7 +186,9 @@ fn run_worker<P: Port<Endpoint = UdpSocket>>(
     terminations: &AtomicUsize,
 ) {
     while !rings.orders.is_abandoned() {
-        while let Some(order) = rings.orders.take() {
+        while worker.takes_orders()
+            && let Some(order) = rings.orders.take()
+        {
             let now = worker.clock().now();
             worker.handle_order(now, order);
         }
