@@ -25,10 +25,15 @@ impl Appliance {
     /// `extra` TOML behind it.
     #[must_use]
     pub fn config(extra: &str) -> String {
+        Self::config_on(&[&format!("{}:5060", Net::server_ip(1))], extra)
+    }
+
+    /// The same on other addresses with ports.
+    #[must_use]
+    pub fn config_on(listen: &[&str], extra: &str) -> String {
         format!(
-            "[sip]\nlisten = [\"{}:5060\"]\n[engine]\nlinger_s = 10\n\
-             [registrar]\nalgorithms = [\"MD5\"]\n{extra}",
-            Net::server_ip(1)
+            "[sip]\nlisten = {listen:?}\n[engine]\nlinger_s = 10\n\
+             [registrar]\nalgorithms = [\"MD5\"]\n{extra}"
         )
     }
 
@@ -128,6 +133,45 @@ pub fn listing(value: &Value, key: &str) -> Option<Vec<Value>> {
     value.as_array().or_else(|| value.get(key)?.as_array()).cloned()
 }
 
+/// What a run of sipp is to do.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Script<'a> {
+    /// Client that it runs on, from 1.
+    pub client: usize,
+    /// Scenario of `tests/scenarios`.
+    pub scenario: &'a str,
+    /// User that it is.
+    pub me: &'a str,
+    /// User that it asks for.
+    pub to: &'a str,
+    /// Whether it reaches the appliance over IPv6, at the server's address towards this client.
+    pub ipv6: bool,
+    /// What is replaced in the scenario, everywhere: (old, new).
+    pub edits: &'a [(&'a str, &'a str)],
+    /// Further options of sipp.
+    pub options: &'a [&'a str],
+}
+
+impl Script<'_> {
+    // A stale edit would make a test of something else.
+    fn text(&self) -> Result<String, String> {
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios");
+        let mut text = std::fs::read_to_string(source.join(format!("{}.xml", self.scenario)))
+            .map_err(|error| format!("{}: {error}", self.scenario))?;
+        for (old, new) in self.edits {
+            if !text.contains(old) {
+                return Err(format!("{} has no {old:?} to replace", self.scenario));
+            }
+            text = text.replace(old, new);
+        }
+        if self.ipv6 {
+            // SDP has IPv6 addresses without brackets.
+            text = text.replace("IN IP[local_ip_type] [local_ip]", "IN IP6 [media_ip]");
+        }
+        Ok(text)
+    }
+}
+
 /// One run of a sipp scenario of `tests/scenarios`.
 #[derive(Debug)]
 pub struct Sipp {
@@ -137,32 +181,28 @@ pub struct Sipp {
 }
 
 impl Sipp {
-    /// Starts `scenario` on `client` as the first of `parties`, calling the second.
+    /// Starts `script` with its files in `folder`.
     ///
     /// # Errors
-    /// What the system says.
-    pub fn start(
-        net: &Net,
-        client: usize,
-        scenario: &str,
-        parties: (&str, &str),
-        folder: &Path,
-        more: &[&str],
-    ) -> Result<Self, String> {
-        let (me, service) = parties;
-        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios");
-        let file = folder.join(format!("{scenario}.xml"));
-        std::fs::copy(source.join(format!("{scenario}.xml")), &file)
-            .map_err(|error| format!("{scenario}: {error}"))?;
+    /// What the system says, or why the scenario cannot be made.
+    pub fn start(net: &Net, folder: &Path, script: &Script<'_>) -> Result<Self, String> {
+        let Script { client, scenario, me, to, ipv6, options, .. } = *script;
+        let file = folder.join(format!("{scenario}-{me}.xml"));
+        std::fs::write(&file, script.text()?).map_err(|error| format!("{scenario}: {error}"))?;
         let log = folder.join(format!("{scenario}-{me}.log"));
         let errors = folder.join(format!("{scenario}-{me}.errors"));
+        let (server, own) = if ipv6 {
+            (format!("[{}]:5060", Net::server_ip6(client)), Net::client_ip6(client))
+        } else {
+            (format!("{}:5060", Net::server_ip(1)), Net::client_ip(client))
+        };
         let mut command: Command = net.client(client).command("sipp");
-        command.current_dir(folder).arg(format!("{}:5060", Net::server_ip(1)));
+        command.current_dir(folder).arg(server);
         command.args(["-nostdin", "-m", "1", "-timeout", "60", "-timeout_error"]);
-        command.args(["-i", &Net::client_ip(client), "-p", &CLIENT_PORT.to_string()]);
-        command.args(["-s", service, "-key", "me", me, "-au", me, "-ap", PASSWORD]);
+        command.args(["-i", &own, "-p", &CLIENT_PORT.to_string()]);
+        command.args(["-s", to, "-key", "me", me, "-au", me, "-ap", PASSWORD]);
         command.args(["-trace_err", "-error_file"]).arg(&errors);
-        command.arg("-sf").arg(&file).args(more);
+        command.arg("-sf").arg(&file).args(options);
         let process = Process::start("sipp", &mut command, &log).map_err(|e| e.to_string())?;
         Ok(Self { process, log: errors, name: scenario.into() })
     }

@@ -1,6 +1,6 @@
 //! The usual stage of a system test: an appliance, alice on client 1 and bob on client 2.
 
-use crate::appliance::{Appliance, Sipp, listing};
+use crate::appliance::{Appliance, Script, Sipp, listing};
 use crate::netns::Net;
 use crate::process::wait_for;
 use crate::skip::{missing, skip};
@@ -29,14 +29,22 @@ impl Stage {
     /// If the set-up fails though the machine has all.
     #[must_use]
     pub fn set(test: &str, programs: &[&str], config: &str) -> Option<Self> {
+        Self::set_config(test, programs, &Appliance::config(config))
+    }
+
+    /// The same with a whole configuration.
+    ///
+    /// # Panics
+    /// If the set-up fails though the machine has all.
+    #[must_use]
+    pub fn set_config(test: &str, programs: &[&str], config: &str) -> Option<Self> {
         if let Some(why) = missing(&[&["ip", "ethtool", "sipp"], programs].concat()) {
             skip(test, &why);
             return None;
         }
         let net = Net::new(2).expect("hosts can be made");
         let folder = tempfile::tempdir().expect("a scratch folder");
-        let config = Appliance::config(config);
-        let appliance = Appliance::start(&net.server(), folder.path(), &config)
+        let appliance = Appliance::start(&net.server(), folder.path(), config)
             .unwrap_or_else(|error| panic!("{error}"));
         appliance.add_users(&["alice", "bob"]).unwrap_or_else(|error| panic!("{error}"));
         Some(Self { appliance, net, folder })
@@ -72,8 +80,29 @@ impl Stage {
     /// If sipp can't be started.
     #[must_use]
     pub fn sipp(&self, client: usize, name: &str, me: &str, to: &str, more: &[&str]) -> Sipp {
-        Sipp::start(&self.net, client, name, (me, to), self.path(), more)
-            .unwrap_or_else(|error| panic!("{error}"))
+        self.run(Script { client, scenario: name, me, to, options: more, ..Script::default() })
+    }
+
+    /// Starts an edited scenario.
+    ///
+    /// # Panics
+    /// If sipp can't be started.
+    #[must_use]
+    pub fn run(&self, script: Script<'_>) -> Sipp {
+        Sipp::start(&self.net, self.path(), &script).unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    /// Lets a started called party and a calling one end well, and gives the call's record.
+    ///
+    /// # Panics
+    /// If a scenario does not pass or no record comes.
+    #[must_use]
+    pub fn finish(&self, called: Sipp, calling: Sipp) -> Value {
+        let calling = calling.finish();
+        assert!(calling.is_ok(), "{calling:?}\n{}", self.appliance.log());
+        let called = called.finish();
+        assert!(called.is_ok(), "{called:?}\n{}", self.appliance.log());
+        self.record()
     }
 
     /// Registers bob.
@@ -93,11 +122,7 @@ impl Stage {
     pub fn call(&self, calling: &str, called: &str, more: &[&str]) -> Value {
         let bob = self.bob(called, more);
         std::thread::sleep(Duration::from_millis(300));
-        let alice = self.alice(calling, more).finish();
-        assert!(alice.is_ok(), "{alice:?}\n{}", self.appliance.log());
-        let bob = bob.finish();
-        assert!(bob.is_ok(), "{bob:?}\n{}", self.appliance.log());
-        self.record()
+        self.finish(bob, self.alice(calling, more))
     }
 
     /// The record of the last call.

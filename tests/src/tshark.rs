@@ -79,6 +79,58 @@ pub fn rtp_streams(file: &Path) -> Result<Vec<Stream>, String> {
     Ok(text.lines().filter_map(parse_line).collect())
 }
 
+/// One packet of an RTP stream in a capture.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Packet {
+    /// When it was captured, s.
+    pub at_s: f64,
+    /// RTP timestamp.
+    pub timestamp: u32,
+    /// DSCP of its IPv4 or IPv6 header.
+    pub dscp: u8,
+}
+
+/// The RTP packets of a capture that went from one address to another, in order of arrival.
+///
+/// # Errors
+/// A sentence when tshark fails.
+pub fn rtp_packets(file: &Path, from: &str, to: &str) -> Result<Vec<Packet>, String> {
+    let ip = if from.contains(':') { "ipv6" } else { "ip" };
+    let dscp = if ip == "ip" { "ip.dsfield.dscp" } else { "ipv6.tclass.dscp" };
+    let filter = format!("rtp && {ip}.src == {from} && {ip}.dst == {to}");
+    let output = Command::new("tshark")
+        .args(["-o", "rtp.heuristic_rtp:TRUE", "-Y", &filter, "-T", "fields"])
+        .args(["-e", "frame.time_epoch", "-e", "rtp.timestamp", "-e", dscp, "-r"])
+        .arg(file)
+        .output()
+        .map_err(|error| format!("tshark: {error}"))?;
+    if !output.status.success() {
+        return Err(String::from_utf8_lossy(&output.stderr).into_owned());
+    }
+    let text = String::from_utf8_lossy(&output.stdout);
+    text.lines().map(|line| parse_packet(line).ok_or_else(|| format!("odd: {line:?}"))).collect()
+}
+
+fn parse_packet(line: &str) -> Option<Packet> {
+    let mut words = line.split('\t');
+    Some(Packet {
+        at_s: words.next()?.parse().ok()?,
+        timestamp: words.next()?.parse().ok()?,
+        dscp: words.next()?.parse().ok()?,
+    })
+}
+
+/// The interarrival jitter after the last packet (RFC 3550 §A.8), ms.
+#[must_use]
+pub fn jitter_ms(packets: &[Packet], clock_hz: f64) -> f64 {
+    let jitter_s = packets.windows(2).fold(0.0, |jitter: f64, pair| {
+        let (one, two) = (pair[0], pair[1]);
+        let stamps = f64::from(two.timestamp) - f64::from(one.timestamp);
+        jitter + ((two.at_s - one.at_s - stamps / clock_hz).abs() - jitter) / 16.0
+    });
+    jitter_s * 1e3
+}
+
 // "  0.000  9.98  10.0.0.1  20000  10.0.0.2  30000 0x7A4D0001 g711A  500  10 (2.0%) 0.1 20.1 45.2 0.0 2.3 5.4 X"
 fn parse_line(line: &str) -> Option<Stream> {
     let words: Vec<&str> = line.split_whitespace().collect();
@@ -98,6 +150,15 @@ fn parse_line(line: &str) -> Option<Stream> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn jitter_is_a_sixteenth_of_the_last_difference() {
+        let packet = |line| parse_packet(line).unwrap();
+        let packets = [packet("1700000000.000\t160\t46"), packet("1700000000.036\t320\t46")];
+        assert_eq!(packets[1].dscp, 46);
+        assert!((jitter_ms(&packets, 8_000.0) - 1.0).abs() < 1e-3);
+        assert!(jitter_ms(&packets[..1], 8_000.0).abs() < 1e-9);
+    }
 
     #[test]
     fn a_line_of_the_table_is_read() {
