@@ -5,10 +5,12 @@
 //! | [`ports`] | which kind of media port can run |
 //! | [`system`] | limits of files, buffers, cores, clock, data folder |
 //! | [`network`] | SIP, HTTP and media ports |
+//! | [`users`] | whether users can log in |
 
 pub mod network;
 pub mod ports;
 pub mod system;
+pub mod users;
 
 use crate::cli::{CliError, CliResult, DataArgs, say, say_json, table};
 use crate::config::Config;
@@ -103,6 +105,7 @@ pub fn look(config: &Config, data: &std::path::Path) -> Vec<Finding> {
     let mut findings = ports::look(config);
     findings.extend(system::look(config, data));
     findings.extend(network::look(config, data));
+    findings.push(users::look(config, data));
     findings
 }
 
@@ -174,6 +177,7 @@ mod tests {
             "sip",
             "http",
             "media.ports",
+            "users",
         ] {
             assert!(names.contains(&name), "{name} is missing in {names:?}");
         }

@@ -200,6 +200,7 @@ mod tests {
             sip_udp: vec![address],
             sip_tcp: vec![],
             realm: String::new(),
+            algorithms: vec![],
             store: Path::new("x").into(),
         };
         assert_eq!(sip(&config, Some(&run)).standing, super::super::Standing::Ok);

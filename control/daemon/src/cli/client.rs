@@ -149,6 +149,7 @@ mod tests {
             sip_udp: vec![],
             sip_tcp: vec![],
             realm: String::new(),
+            algorithms: vec![],
             store: Path::new("x").into(),
         }
         .write(folder.path())

@@ -12,7 +12,7 @@ use crate::logging;
 use crate::snapshot::Shared;
 use crate::store::Store;
 use crate::store::sqlite::SqliteStore;
-use crate::store::users::{Follower, UserList};
+use crate::store::users::{Follower, SHUT_OUT_REMEDY, User, UserList, shut_out};
 use clap::Args;
 use jiff::Timestamp;
 use std::net::SocketAddr;
@@ -159,6 +159,12 @@ impl Running {
             tracing::info!(calls = recovered.alive.len(), "calls were alive at the last end");
         }
         let (users, follower) = UserList::follow(store.clone()).map_err(CliError::failed)?;
+        let of_realm = |user: &&User| user.realm == config.sip.realm;
+        if let Some(text) =
+            shut_out(users.load().iter().filter(of_realm), &config.registrar.algorithms)
+        {
+            tracing::warn!("{text}: {SHUT_OUT_REMEDY}");
+        }
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
             .thread_name("http")
@@ -223,6 +229,7 @@ impl Running {
             sip_udp: self.core.udp_addresses().to_vec(),
             sip_tcp: self.core.tcp_addresses().to_vec(),
             realm: self.config.sip.realm.clone(),
+            algorithms: self.config.registrar.algorithms.clone(),
             store,
         }
         .write(data)

@@ -1,5 +1,6 @@
 //! `DATA/run.json`: what a running daemon tells of itself, and the lock of the data folder.
 
+use crate::config::types::Algorithm;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::fs::{self, File, OpenOptions, TryLockError};
@@ -25,6 +26,8 @@ pub struct RunFile {
     pub sip_tcp: Vec<SocketAddr>,
     /// Realm of the users.
     pub realm: String,
+    /// Digest algorithms that phones are asked for.
+    pub algorithms: Vec<Algorithm>,
     /// The SQLite file.
     pub store: PathBuf,
 }
@@ -148,6 +151,7 @@ mod tests {
             sip_udp: vec!["127.0.0.1:5060".parse().unwrap()],
             sip_tcp: vec![],
             realm: "tandem".into(),
+            algorithms: vec![],
             store: "data/tandem.db".into(),
         }
     }

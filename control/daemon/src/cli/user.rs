@@ -3,10 +3,11 @@
 use super::runfile::RunFile;
 use super::{CliError, CliResult, DataArgs, listing, say, say_json, table};
 use crate::config::Config;
+use crate::config::types::Algorithm;
 use crate::store::Store;
 use crate::store::import::{self, Import};
 use crate::store::sqlite::SqliteStore;
-use crate::store::users::{User, generate_password};
+use crate::store::users::{SHUT_OUT_REMEDY, User, generate_password, shut_out};
 use clap::{Args, Subcommand};
 use serde_json::json;
 use std::io::{self, BufRead, Write};
@@ -110,26 +111,31 @@ pub(super) struct ImportArgs {
 struct Opened {
     store: SqliteStore,
     realm: String,
+    /// What phones are asked for.
+    algorithms: Vec<Algorithm>,
 }
 
 impl StoreArgs {
-    /// The realm in effect: of the configuration, else of the daemon that ran here last, else the
-    /// default.
+    /// Realm and algorithms in effect: of the configuration, else of the daemon that runs here,
+    /// else the defaults.
     fn open(&self) -> CliResult<Opened> {
         let data = &self.folder.data;
-        let (path, realm) = match &self.config {
+        let (path, realm, algorithms) = match &self.config {
             Some(file) => {
                 let config = Config::load(file).map_err(CliError::usage)?;
-                (data.join(&config.store.file), config.sip.realm)
+                (data.join(&config.store.file), config.sip.realm, config.registrar.algorithms)
             }
             None => {
-                let realm = RunFile::read(data).map(|run| run.realm);
-                let realm = realm.unwrap_or_else(|| Config::default().sip.realm);
-                (listing::store_path(data), realm)
+                let Config { sip, registrar, .. } = Config::default();
+                let (realm, algorithms) = match RunFile::read(data) {
+                    Some(run) => (run.realm, run.algorithms),
+                    None => (sip.realm, registrar.algorithms),
+                };
+                (listing::store_path(data), realm, algorithms)
             }
         };
         let store = SqliteStore::open(&path).map_err(CliError::failed)?;
-        Ok(Opened { store, realm })
+        Ok(Opened { store, realm, algorithms })
     }
 }
 
@@ -261,13 +267,22 @@ fn import_users(args: &ImportArgs) -> CliResult {
             "some users are of realm {elsewhere}, and the realm in effect is {realm}: they can register once sip.realm is theirs"
         )?;
     }
+    let shut_out = shut_out(&users, &opened.algorithms);
+    if let Some(text) = &shut_out {
+        writeln!(io::stderr().lock(), "{text}: {SHUT_OUT_REMEDY}")?;
+    }
     let outcome = opened.store.put_users(users).map_err(CliError::failed)?;
     let added = outcome.iter().filter(|new| **new).count();
     let changed = outcome.len() - added;
     if args.store.json {
         let bad: Vec<_> =
             bad.iter().map(|bad| json!({ "line": bad.line, "message": bad.message })).collect();
-        return say_json(&json!({ "added": added, "changed": changed, "bad": bad }));
+        return say_json(&json!({
+            "added": added,
+            "changed": changed,
+            "bad": bad,
+            "warning": shut_out,
+        }));
     }
     say(format!("{added} users added, {changed} changed, {} lines left out", bad.len()))
 }

@@ -26,6 +26,17 @@ pub enum Algorithm {
     Md5,
 }
 
+impl Algorithm {
+    /// Its name in a challenge.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Sha256 => "SHA-256",
+            Self::Md5 => "MD5",
+        }
+    }
+}
+
 /// How the contacts of a user ring.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

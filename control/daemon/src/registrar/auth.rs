@@ -107,7 +107,9 @@ impl Registrar {
         }
         let named = request.from().ok().and_then(|it| it.uri().user_decoded().map(String::from));
         let user = named.as_deref().and_then(|name| users.find(name, realm));
-        let md5_only = user.is_some_and(|user| user.ha1_sha256.is_none());
+        // Never without any challenge (RFC 3261 §22.2), even if none can be answered.
+        let md5_only = user.is_some_and(|user| user.ha1_sha256.is_none())
+            && self.authenticator.policy().algorithms.contains(&Algorithm::Md5);
         let mut reply = Reply::new(role.status());
         for challenge in self.authenticator.challenges(now, stale) {
             // Who was imported with an MD5 digest alone could not answer the other challenge, and

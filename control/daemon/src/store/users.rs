@@ -1,6 +1,7 @@
 //! Users, their digests, and the list that the signalling thread reads.
 
 use super::{Store, StoreError};
+use crate::config::types;
 use arc_swap::ArcSwap;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -48,7 +49,35 @@ impl User {
             ha1_sha256: Some(ha1_sha256(username, realm, password)),
         }
     }
+
+    fn has_digest(&self, algorithm: types::Algorithm) -> bool {
+        match algorithm {
+            types::Algorithm::Md5 => self.ha1_md5.is_some(),
+            types::Algorithm::Sha256 => self.ha1_sha256.is_some(),
+        }
+    }
 }
+
+/// Tells that users have no digest for any of the algorithms that are asked for, so that no
+/// password lets them in; `None` if all have one.
+#[must_use]
+pub fn shut_out<'a>(
+    users: impl IntoIterator<Item = &'a User>,
+    offered: &[types::Algorithm],
+) -> Option<String> {
+    let can = |user: &User| offered.iter().any(|algorithm| user.has_digest(*algorithm));
+    let count = users.into_iter().filter(|user| !can(user)).count();
+    let names: Vec<&str> = offered.iter().map(|algorithm| algorithm.name()).collect();
+    (count > 0).then(|| {
+        format!(
+            "{count} users cannot log in: their digests are not of registrar.algorithms ({})",
+            names.join(", ")
+        )
+    })
+}
+
+/// What to do about users who are [shut out](shut_out).
+pub const SHUT_OUT_REMEDY: &str = "set registrar.algorithms = [\"SHA-256\", \"MD5\"], or give each a password with `tandem user add`";
 
 /// MD5 of `username:realm:password`, lower-case hexadecimal.
 #[must_use]
@@ -98,6 +127,11 @@ impl UserMap {
     #[must_use]
     pub fn find(&self, username: &str, realm: &str) -> Option<&User> {
         self.by_name.get(username)?.iter().find(|user| user.realm == realm)
+    }
+
+    /// All users, in no order.
+    pub fn iter(&self) -> impl Iterator<Item = &User> {
+        self.by_name.values().flatten()
     }
 
     /// How many there are.
@@ -214,6 +248,25 @@ mod tests {
         assert_ne!(map.find("alice", "a"), map.find("alice", "b"));
         assert_eq!(map.find("alice", "c"), None);
         assert_eq!(map.find("Alice", "a"), None);
+    }
+
+    #[test]
+    fn users_without_a_digest_that_is_asked_for_are_counted() {
+        use types::Algorithm::{Md5, Sha256};
+        let both = User::with_password("alice", "a", "1");
+        let users = [
+            User { ha1_sha256: None, ..both.clone() },
+            User { ha1_md5: None, ..both.clone() },
+            User { ha1_md5: None, ..both.clone() },
+            both,
+        ];
+        let md5 = shut_out(&users, &[Md5]).unwrap();
+        assert_eq!(
+            md5,
+            "2 users cannot log in: their digests are not of registrar.algorithms (MD5)"
+        );
+        assert!(shut_out(&users, &[Sha256]).unwrap().starts_with("1 users"));
+        assert_eq!(shut_out(&users, &[Sha256, Md5]), None);
     }
 
     #[test]

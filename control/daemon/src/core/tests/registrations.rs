@@ -49,6 +49,17 @@ fn a_user_with_an_imported_md5_digest_is_asked_for_md5_alone() {
 }
 
 #[test]
+fn a_refusal_has_a_challenge_even_for_who_cannot_answer_it() {
+    let mut bench = Bench::with("[registrar]\nalgorithms = [\"SHA-256\"]\n");
+    let request = NewRequest::new(Method::Register, "sip:tandem")
+        .from("<sip:carol@tandem>")
+        .to("<sip:carol@tandem>");
+    bench.send(ALICE, request);
+    let (_, _, challenge) = bench.phones[ALICE].response(401);
+    assert_eq!(challenge.values(Header::WwwAuthenticate).count(), 1);
+}
+
+#[test]
 fn a_wrong_password_and_an_unknown_user_look_the_same() {
     let mut bench = Bench::new();
     let mut seen = Vec::new();
@@ -177,10 +188,9 @@ fn a_phone_behind_a_nat_is_called_where_it_came_from() {
 #[test]
 fn phones_behind_nats_talk_when_their_sources_are_private_too() {
     let mut bench = Bench::new();
-    for (who, own, seen) in [
-        (ALICE, "10.0.0.4:5060", "10.64.3.4:40000"),
-        (BOB, "192.168.1.5:5060", "100.64.3.4:41000"),
-    ] {
+    for (who, own, seen) in
+        [(ALICE, "10.0.0.4:5060", "10.64.3.4:40000"), (BOB, "192.168.1.5:5060", "100.64.3.4:41000")]
+    {
         (bench.phones[who].own, bench.phones[who].addr) =
             (own.parse().unwrap(), seen.parse().unwrap());
     }
