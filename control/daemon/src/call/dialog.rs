@@ -278,9 +278,10 @@ impl Call {
         let name = |leg| cx.world.media.leg_name(key, leg);
         match *event {
             MediaEvent::MediaTimeout { leg, silent_ms, .. } => {
+                let silent = cx.world.media.is_silent(key, leg);
                 let leg = name(leg);
                 cx.world.shared.tell(|| ControlEvent::MediaTimeout { call, leg, silent_ms });
-                if cx.world.settings.end_on_media_timeout && self.winner.is_some() {
+                if silent && cx.world.settings.end_on_media_timeout && self.winner.is_some() {
                     self.hang_up(cx, "media timeout");
                 }
             }

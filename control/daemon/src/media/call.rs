@@ -4,7 +4,7 @@ use super::party::{Named, Party};
 use super::{CallKey, LegProfile};
 use crate::link::{Endpoint, Family, figures};
 use std::net::IpAddr;
-use tandem_contract::command::TerminationSpec;
+use tandem_contract::command::{FLAG_HOLD, TerminationSpec};
 use tandem_contract::counters::TerminationCounters;
 use tandem_contract::handle::Handle;
 
@@ -27,6 +27,8 @@ pub(super) struct Stream {
     pub(super) relearn_epoch: u32,
     /// What was put into the engine last.
     pub(super) spec: TerminationSpec,
+    /// RTP packets that had come when its party was reported silent last.
+    pub(super) silent_at: Option<u64>,
 }
 
 impl Stream {
@@ -39,7 +41,13 @@ impl Stream {
             secured: false,
             relearn_epoch: 0,
             spec: TerminationSpec::default(),
+            silent_at: None,
         }
+    }
+
+    /// Whether the engine watches for silence.
+    pub(super) const fn is_timed(&self) -> bool {
+        self.spec.media_timeout_ms > 0 && self.spec.flags & FLAG_HOLD == 0
     }
 
     /// What a report needs of it, with the codecs that the other side listed.

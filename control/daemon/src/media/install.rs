@@ -60,7 +60,7 @@ impl MediaPlane {
             payload_types: payload_types(other, own),
             edges,
             flags: self.flags(stream, own, other, call.winner.is_some()),
-            media_timeout_ms: self.config.media_timeout_ms,
+            media_timeout_ms: self.media_timeout_ms(own),
             relearn_silence_ms: self.config.relearn_silence_ms,
             lease_ms: self.config.lease_ms,
             relearn_epoch: stream.relearn_epoch,
@@ -69,6 +69,13 @@ impl MediaPlane {
             stream: u8::try_from(index).unwrap_or(u8::MAX),
             ..TerminationSpec::default()
         }
+    }
+
+    /// A fax machine that receives a page and a camera that is off say nothing, and nothing is
+    /// wrong: only audio has to go on.
+    fn media_timeout_ms(&self, own: Option<&Party>) -> u32 {
+        let timed = own.is_none_or(|own| own.kind == "audio" && own.carriage != Carriage::Opaque);
+        if timed { self.config.media_timeout_ms } else { 0 }
     }
 
     fn flags(

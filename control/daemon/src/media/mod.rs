@@ -226,6 +226,20 @@ impl MediaPlane {
         leg.is_some_and(|leg| negotiate::holds(&leg.streams))
     }
 
+    /// Whether a party is silent on all media lines where it should send: each had its
+    /// [`MediaEvent::MediaTimeout`], and nothing came since.
+    #[must_use]
+    pub fn is_silent(&self, call: CallKey, leg: u8) -> bool {
+        let leg = self.calls.get(&call).and_then(|state| state.leg(leg));
+        let streams = leg.into_iter().flat_map(|leg| leg.streams.iter().flatten());
+        let mut timed = streams.filter(|stream| stream.is_timed()).peekable();
+        timed.peek().is_some()
+            && timed.all(|stream| {
+                let counters = self.link.counters(stream.endpoint.handle);
+                stream.silent_at == Some(counters.map_or(0, |counters| counters.rx.packets))
+            })
+    }
+
     /// Handles what the engine said. Call it when [`MediaPlane::wait_fd`] is readable and at
     /// [`MediaPlane::next_timeout`].
     pub fn handle_link(&mut self, now: Instant) -> Vec<MediaEvent> {

@@ -408,6 +408,8 @@ fn fax_over_udptl_passes_as_opaque_datagrams() {
     bench.answer(0, 1, &sdp("198.51.100.1", &fax(4000)), false).unwrap();
     assert_eq!((bench.spec(0, 0).flags, bench.spec(1, 0).flags), (FLAG_OPAQUE, FLAG_OPAQUE));
     assert_eq!(bench.hears(1, 0), [0]);
+    // Who receives a page is silent for longer than any time-out.
+    assert_eq!((bench.spec(0, 0).media_timeout_ms, bench.spec(1, 0).media_timeout_ms), (0, 0));
 }
 
 #[test]
@@ -628,6 +630,32 @@ fn a_line_that_comes_and_goes_has_one_report_with_all_its_packets() {
     );
     assert_eq!(legs[1].codec.as_deref(), Some("VP8/90000"));
     assert!(bench.link.state().counters.is_empty(), "nothing is left in the link");
+}
+
+#[test]
+fn a_party_is_silent_when_all_its_audio_is() {
+    let mut bench = Bench::new();
+    let three = |ip: &str, port: u16| {
+        let video = "m=video 6000 RTP/AVP 96\r\na=rtpmap:96 VP8/90000\r\n";
+        sdp(ip, &format!("{}{video}{}", audio(port), audio(port + 2)))
+    };
+    bench.call(&three("198.51.100.1", 4000), &three("203.0.113.1", 5000));
+    let limits = [0, 1, 2].map(|stream| bench.spec(0, stream).media_timeout_ms);
+    assert_eq!(limits, [30_000, 0, 30_000], "a camera may be off");
+    let [first, second] = [0, 2].map(|stream| bench.find(0, stream).unwrap().0);
+    let mut silent = |handle: Handle, packets: u64| {
+        bench.link.state().counters.insert(handle, figures(handle, packets, 8));
+        let event = LinkEvent::MediaTimeout { handle, silent_ms: 30_000 };
+        bench.link.state().events.push_back(event);
+        assert_eq!(bench.media.handle_link(NOW).len(), 1);
+        bench.media.is_silent(CALL, 0)
+    };
+    assert!(!silent(first, 100));
+    // The first line was heard again before the second one fell silent.
+    bench.link.state().counters.insert(first, figures(first, 101, 8));
+    assert!(!silent(second, 50));
+    assert!(silent(first, 102));
+    assert!(!bench.media.is_silent(CALL, 1));
 }
 
 #[test]

@@ -55,6 +55,7 @@ impl MediaPlane {
             LinkEvent::MediaTimeout { handle, silent_ms } => {
                 if let Some((call, leg)) = self.call_key_of(handle) {
                     let stream = self.stream_of(call, leg, handle);
+                    self.note_silence(call, leg, handle);
                     out.push(MediaEvent::MediaTimeout { call, leg, stream, silent_ms });
                 }
             }
@@ -71,6 +72,15 @@ impl MediaPlane {
             for index in 0..count {
                 self.close(now, call, id, index);
             }
+        }
+    }
+
+    fn note_silence(&mut self, call: CallKey, leg: u8, handle: Handle) {
+        let packets = self.link.counters(handle).map_or(0, |counters| counters.rx.packets);
+        let leg = self.calls.get_mut(&call).and_then(|call| call.leg_mut(leg));
+        let mut streams = leg.into_iter().flat_map(|leg| leg.streams.iter_mut().flatten());
+        if let Some(stream) = streams.find(|stream| stream.endpoint.handle == handle) {
+            stream.silent_at = Some(packets);
         }
     }
 
