@@ -59,13 +59,12 @@ impl Housekeeper {
     /// What keeps the engine from starting.
     pub(crate) fn new(args: &Args, limits: &Limits, kind: PortKind) -> Result<Self, HostError> {
         let instance = random();
-        let mut ports =
-            Ports::new(args.ports, Duration::from_millis(args.quarantine.into()), random());
+        let mut ports = Ports::new(args.ports, Duration::from_millis(args.quarantine.into()));
         // A first pair on each address shows at once whether the address is right.
         for ip in &args.address {
             drop(ports.bind_random(*ip, 0, 0, Instant::now())?);
         }
-        let ports = Ports::new(args.ports, Duration::from_millis(args.quarantine.into()), random());
+        let ports = Ports::new(args.ports, Duration::from_millis(args.quarantine.into()));
         let link = Link::listen(&args.socket, args.workers, limits, kind, instance)?;
         let bell = Doorbell::new().map_err(HostError::system("doorbell"))?;
         let cores = cores(args);

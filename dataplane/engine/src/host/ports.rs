@@ -1,4 +1,7 @@
 //! Which local ports are used, quarantined, or taken by other programs; random choice of the rest.
+//!
+//! The choice is the system's own randomness each time, not a generator's: who saw some ports can
+//! not tell which come next, and so where to send media of his own to.
 
 use super::args::Range;
 use super::error::HostError;
@@ -46,14 +49,13 @@ pub(crate) struct Ports {
     range: Range,
     quarantine: Duration,
     holders: HashMap<(IpAddr, u16), Holder>,
-    random: u64,
     /// Times that a port of another program was skipped.
     pub skipped: u64,
 }
 
 impl Ports {
-    pub(crate) fn new(range: Range, quarantine: Duration, seed: u64) -> Self {
-        Self { range, quarantine, holders: HashMap::new(), random: seed, skipped: 0 }
+    pub(crate) fn new(range: Range, quarantine: Duration) -> Self {
+        Self { range, quarantine, holders: HashMap::new(), skipped: 0 }
     }
 
     /// Binds a random free pair for an endpoint.
@@ -68,8 +70,7 @@ impl Ports {
         now: Instant,
     ) -> Result<Bound, HostError> {
         let pairs = self.range.pairs();
-        let start = self.next_random() % u64::from(pairs.max(1));
-        let start = u32::try_from(start).unwrap_or(0);
+        let start = random_below(pairs)?;
         // A random walk that meets every pair once: an odd step that shares no factor with the
         // number of pairs would need its factors; a step of 1 from a random start is enough here.
         for offset in 0..pairs {
@@ -141,14 +142,14 @@ impl Ports {
             Holder::Endpoint { .. } => true,
         });
     }
+}
 
-    fn next_random(&mut self) -> u64 {
-        self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.random;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
+/// An unpredictable number from 0 to `bound - 1`; 0 if `bound` is 0.
+fn random_below(bound: u32) -> Result<u32, HostError> {
+    let failed = |error: getrandom::Error| std::io::Error::other(error.to_string());
+    let random = getrandom::u64().map_err(failed).map_err(HostError::system("random numbers"))?;
+    // The remainder is below a u32.
+    Ok(u32::try_from(random % u64::from(bound.max(1))).unwrap_or(0))
 }
 
 /// The pair that an address belongs to.
@@ -176,9 +177,21 @@ mod tests {
     }
 
     #[test]
+    fn choices_cannot_be_foretold() {
+        let draw = || (0..64).map(|_| random_below(15_000).unwrap()).collect::<Vec<_>>();
+        let (first, second) = (draw(), draw());
+        assert_ne!(first, second);
+        assert!(first.iter().all(|&number| number < 15_000));
+        assert!((0..64).all(|_| random_below(1).unwrap() == 0));
+        let mut seen = [false; 3];
+        (0..200).for_each(|_| seen[random_below(3).unwrap() as usize] = true);
+        assert_eq!(seen, [true; 3]);
+    }
+
+    #[test]
     fn closed_ports_rest_and_come_back() {
         let (range, now) = (range(), Instant::now());
-        let mut ports = Ports::new(range, Duration::from_secs(5), 1);
+        let mut ports = Ports::new(range, Duration::from_secs(5));
         let bound: Vec<_> =
             (0..3).map(|i| ports.bind_random(IP, 0, i, now).unwrap().rtp.0).collect();
         let error = ports.bind_random(IP, 0, 9, now).unwrap_err();
@@ -195,7 +208,7 @@ mod tests {
         let (range, now) = (range(), Instant::now());
         let _other = UdpSocket::bind((IP, range.pair(0))).unwrap();
         let _third = UdpSocket::bind((IP, range.pair(2) + 1)).unwrap();
-        let mut ports = Ports::new(range, Duration::ZERO, 7);
+        let mut ports = Ports::new(range, Duration::ZERO);
         let only = ports.bind_random(IP, 0, 0, now).unwrap();
         assert_eq!(only.rtp.0.port(), range.pair(1));
         assert!(ports.bind_random(IP, 0, 1, now).is_err());
@@ -205,7 +218,7 @@ mod tests {
     #[test]
     fn exact_addresses_even_in_quarantine_but_not_of_another_endpoint() {
         let (range, now) = (range(), Instant::now());
-        let mut ports = Ports::new(range, Duration::from_secs(5), 1);
+        let mut ports = Ports::new(range, Duration::from_secs(5));
         let bound = ports.bind_random(IP, 3, 4, now).unwrap();
         let (rtp, rtcp) = (bound.rtp.0, bound.rtcp.as_ref().unwrap().0);
         let error = ports.bind_exactly(rtp, rtcp, 0, 1).unwrap_err();
