@@ -40,6 +40,8 @@ pub mod port;
 pub mod seqpacket;
 #[cfg(not(loom))]
 pub mod shm;
+#[cfg(not(loom))]
+pub mod splitmix;
 pub mod spsc;
 mod sync;
 #[cfg(not(loom))]

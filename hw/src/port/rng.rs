@@ -1,13 +1,15 @@
 //! A small seeded generator, the same on every machine: xoshiro256++ seeded by splitmix64
 //! (Blackman and Vigna, both in the public domain). Not for secrets.
 
+use crate::splitmix;
+
 #[derive(Clone, Debug)]
 pub(super) struct Rng([u64; 4]);
 
 impl Rng {
     pub(super) fn new(seed: u64) -> Self {
         let mut state = seed;
-        Self([(); 4].map(|()| splitmix(&mut state)))
+        Self([(); 4].map(|()| splitmix::next(&mut state)))
     }
 
     pub(super) fn next(&mut self) -> u64 {
@@ -31,23 +33,9 @@ impl Rng {
     }
 }
 
-fn splitmix(state: &mut u64) -> u64 {
-    *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    let z = (*state ^ (*state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ (z >> 31)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn splitmix_gives_the_published_numbers() {
-        let mut state = 1_234_567;
-        assert_eq!(splitmix(&mut state), 6_457_827_717_110_365_317);
-        assert_eq!(splitmix(&mut state), 3_203_168_211_198_807_973);
-    }
 
     #[test]
     fn xoshiro_gives_the_published_numbers() {
