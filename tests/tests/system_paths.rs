@@ -1,0 +1,154 @@
+//! Ways of media and signalling beyond two phones in one IPv4 network: IPv6 and SRTP.
+
+use serde_json::Value;
+use std::path::Path;
+use std::time::Duration;
+use tandem_tests::appliance::{Appliance, Script};
+use tandem_tests::netns::Net;
+use tandem_tests::rtp_stream::{Impairment, write_pcap};
+use tandem_tests::stage::Stage;
+use tandem_tests::tshark::{Capture, rtp_packets};
+
+/// Three seconds of packets, so a call of five is long enough.
+const STREAM: Impairment =
+    Impairment { seed: 5, packets: 150, loss_permille: 0, reorder_permille: 0, jitter_us: 0 };
+const SHORTER: (&str, &str) = ("<pause milliseconds=\"14000\"/>", "<pause milliseconds=\"5000\"/>");
+
+const ALICE: Script<'static> = Script {
+    client: 1,
+    scenario: "uac_play",
+    me: "alice",
+    to: "bob",
+    ipv6: false,
+    edits: &[SHORTER],
+    options: &[],
+};
+const BOB: Script<'static> = Script {
+    client: 2,
+    scenario: "uas_answer",
+    me: "bob",
+    to: "bob",
+    ipv6: false,
+    edits: &[],
+    options: &[],
+};
+
+fn call(stage: &Stage, caller: Script<'_>, callee: Script<'_>) -> Value {
+    let bob = stage.run(callee);
+    std::thread::sleep(Duration::from_millis(300));
+    let alice = stage.run(caller);
+    stage.finish(bob, alice)
+}
+
+fn leg<'a>(record: &'a Value, name: &str) -> &'a Value {
+    let legs = record["legs"].as_array().expect("legs");
+    legs.iter().find(|leg| leg["leg"] == name).expect("the leg")
+}
+
+fn play(folder: &Path) -> u64 {
+    write_pcap(&folder.join("stream.pcap"), STREAM).unwrap().sent
+}
+
+#[test]
+fn ipv4_calls_ipv6_and_packets_leave_with_expedited_forwarding() {
+    let name = "ipv4_calls_ipv6_and_packets_leave_with_expedited_forwarding";
+    let listen = [format!("{}:5060", Net::server_ip(1)), format!("[{}]:5060", Net::server_ip6(2))];
+    let config = Appliance::config_on(&[&listen[0], &listen[1]], "");
+    let Some(stage) = Stage::set_config(name, &["tshark"], &config) else { return };
+    let sent = play(stage.path());
+    stage.run(Script { scenario: "register", ipv6: true, ..BOB }).finish().unwrap();
+    let near = Capture::start(&stage.net.server(), &Net::server_interface(1), stage.path());
+    let far = Capture::start(&stage.net.server(), &Net::server_interface(2), stage.path());
+    let answered = ("<recv request=\"ACK\"/>", PLAYING);
+    let record = call(&stage, ALICE, Script { ipv6: true, edits: &[answered], ..BOB });
+    assert_eq!(record["cause"]["sip_status"], 200, "{record}");
+
+    let far = far.unwrap().stop().unwrap();
+    let to_bob = rtp_packets(&far, &Net::server_ip6(2), &Net::client_ip6(2)).unwrap();
+    assert_eq!(to_bob.len() as u64, sent, "every packet of alice is relayed");
+    let near = near.unwrap().stop().unwrap();
+    let to_alice = rtp_packets(&near, &Net::server_ip(1), &Net::client_ip(1)).unwrap();
+    // Bob plays as soon as he has his ACK, a little before the path to alice is whole.
+    assert_eq!(leg(&record, "caller")["tx_packets"], to_alice.len(), "{record}");
+    assert!(to_alice.len() as u64 * 10 >= sent * 9, "{} of {sent}", to_alice.len());
+    assert!(to_bob.iter().chain(&to_alice).all(|packet| packet.dscp == 46), "{to_bob:?}");
+
+    assert_eq!(leg(&record, "caller")["rx_packets"], sent);
+    let bob = leg(&record, "callee")["remote"].as_str().unwrap();
+    assert!(bob.starts_with(&format!("[{}]:", Net::client_ip6(2))), "{bob}");
+}
+
+/// A called party that plays the stream too.
+const PLAYING: &str = "<recv request=\"ACK\"/>\n\
+    <nop><action><exec play_pcap_audio=\"stream.pcap\"/></action></nop>";
+
+const CLEAR: &str = "RTP/AVP 8 101";
+/// Keys with a lifetime and an identifier, as RFC 4568 §6.1 has them.
+const ALICE_KEYS: &str = "RTP/SAVP 8 101\na=crypto:1 AES_CM_128_HMAC_SHA1_80 \
+    inline:d0RmdmcmVCspeEc3QGZiNWpVLFJhQX1cfHAwJSoj|2^20|1:4";
+const BOB_KEYS: &str = "RTP/SAVP 8 101\na=crypto:1 AES_CM_128_HMAC_SHA1_80 \
+    inline:NzB4d1BINUAvLEw6UzF3WSJwPSdFcGdUJShpX1Zj|2^20|1:4";
+
+#[test]
+fn srtp_with_keys_in_the_sdp_passes_untouched_and_is_measured() {
+    let name = "srtp_with_keys_in_the_sdp_passes_untouched_and_is_measured";
+    let Some(stage) = Stage::set(name, &[], "") else { return };
+    let sent = play(stage.path());
+    stage.register_bob(&[]);
+    let offered = (
+        "<recv request=\"INVITE\" crlf=\"true\"/>",
+        "<recv request=\"INVITE\" crlf=\"true\"><action><ereg search_in=\"body\" \
+         regexp=\"RTP/SAVP 8 101.*a=crypto:1 AES_CM_128_HMAC_SHA1_80 \
+         inline:d0RmdmcmVCspeEc3QGZiNWpVLFJhQX1cfHAwJSoj\\|2\\^20\\|1:4\" \
+         check_it=\"true\" assign_to=\"1\"/></action></recv>",
+    );
+    let answered = (
+        "<recv response=\"200\" rrs=\"true\"/>",
+        "<recv response=\"200\" rrs=\"true\"><action><ereg search_in=\"body\" \
+         regexp=\"RTP/SAVP 8 101.*a=crypto:1 AES_CM_128_HMAC_SHA1_80 \
+         inline:NzB4d1BINUAvLEw6UzF3WSJwPSdFcGdUJShpX1Zj\\|2\\^20\\|1:4\" \
+         check_it=\"true\" assign_to=\"1\"/></action></recv>",
+    );
+    let alice = [SHORTER, (CLEAR, ALICE_KEYS), answered, USED];
+    let bob = [(CLEAR, BOB_KEYS), offered, USED];
+    let record = call(&stage, Script { edits: &alice, ..ALICE }, Script { edits: &bob, ..BOB });
+    assert_eq!(leg(&record, "caller")["rx_packets"], sent, "{record}");
+    assert_eq!(leg(&record, "callee")["tx_packets"], sent, "{record}");
+    assert_eq!(leg(&record, "caller")["lost"], 0, "{record}");
+}
+
+/// sipp wants every variable to be used.
+const USED: (&str, &str) = ("</scenario>", "<Reference variables=\"1\"/>\n</scenario>");
+/// Expects 488 with a Warning header: 302, the transport does not fit (RFC 3261 §20.43).
+const REFUSED: (&str, &str) = (
+    "<recv response=\"480\"/>",
+    "<recv response=\"488\"><action><ereg search_in=\"hdr\" header=\"Warning:\" \
+     regexp=\"302 [^ ]+ .*SAVP|302 [^ ]+ .*DTLS\" check_it=\"true\" assign_to=\"1\"/></action></recv>",
+);
+
+#[test]
+fn srtp_keyed_by_dtls_is_refused_with_a_warning() {
+    let name = "srtp_keyed_by_dtls_is_refused_with_a_warning";
+    let Some(stage) = Stage::set(name, &[], "") else { return };
+    stage.register_bob(&[]);
+    let dtls = "UDP/TLS/RTP/SAVPF 8 101\na=setup:actpass\na=fingerprint:sha-256 \
+        D2:FA:0E:C3:22:59:5E:14:95:69:92:3D:13:B4:84:24:2C:C2:A2:C0:3E:FD:34:8E:5E:EA:6F:AF:52:CE:E6:0F";
+    let edits = [(CLEAR, dtls), REFUSED, USED];
+    let alice = stage.run(Script { scenario: "uac_unavailable", edits: &edits, ..ALICE }).finish();
+    assert!(alice.is_ok(), "{alice:?}\n{}", stage.appliance.log());
+    assert_eq!(stage.record()["cause"]["sip_status"], 488);
+    stage.no_call_is_left();
+}
+
+#[test]
+fn an_answer_in_the_clear_to_an_offer_of_srtp_is_refused_with_a_warning() {
+    let name = "an_answer_in_the_clear_to_an_offer_of_srtp_is_refused_with_a_warning";
+    let Some(stage) = Stage::set(name, &[], "") else { return };
+    stage.register_bob(&[]);
+    let edits = [(CLEAR, ALICE_KEYS), REFUSED, USED];
+    let alice = Script { scenario: "uac_unavailable", edits: &edits, ..ALICE };
+    // Bob, who answered, is hung up on.
+    let record = call(&stage, alice, BOB);
+    assert_eq!(record["cause"]["sip_status"], 488, "{record}");
+    stage.no_call_is_left();
+}
