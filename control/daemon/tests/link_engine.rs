@@ -416,6 +416,9 @@ fn a_call_is_relayed_measured_and_counted_to_the_packet() {
     let back = |events: &[MediaEvent]| {
         events.iter().any(|event| matches!(event, MediaEvent::EngineBack { .. }))
     };
+    let settled = |events: &[MediaEvent]| {
+        events.iter().any(|event| matches!(event, MediaEvent::Settled { .. }))
+    };
     run_media(&mut media, back);
     let call = CallKey(0x77);
     let (mut alice, mut bob) = (Phone::new(own_address(4), 7), Phone::new(own_address(4), 8));
@@ -447,6 +450,8 @@ fn a_call_is_relayed_measured_and_counted_to_the_packet() {
     bench.pids.extend(media.engine_view().pid);
     assert!(matches!(events[0], MediaEvent::EngineLost { .. }), "{events:?}");
     packets(20);
+    media.stop(bench.clock.now(), call);
+    run_media(&mut media, settled);
     let legs = media.release(bench.clock.now(), call);
     let said: Vec<_> = legs.iter().map(|l| (l.leg.as_str(), l.codec.as_deref(), l.lost)).collect();
     assert_eq!(said, [("caller", Some("PCMA/8000"), 0), ("callee", Some("PCMA/8000"), 0)]);
@@ -472,6 +477,8 @@ fn a_call_is_relayed_measured_and_counted_to_the_packet() {
         assert!(alice.receive().is_some());
     }
     let releasing = WallClock::now();
+    media.stop(bench.clock.now(), call);
+    run_media(&mut media, settled);
     let legs = media.release(bench.clock.now(), call);
     eprintln!("final figures {:?} after the request", releasing.elapsed());
     let said: Vec<_> = legs.iter().map(|l| (l.rx_packets, l.tx_packets, l.lost)).collect();

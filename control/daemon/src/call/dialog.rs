@@ -79,7 +79,7 @@ impl Call {
     fn given_up(&mut self, cx: &mut Cx<'_>, request: &Message) {
         let text = super::release::with_reason("cancelled", Some(request));
         self.end(cx, 487, &text, ReleasedBy::Caller);
-        cx.respond(self.caller.tx, Reply::new(487));
+        self.send(cx, After::Respond(self.caller.tx, Reply::new(487)));
         self.drive(cx, Event::Abandon, None);
     }
 
@@ -298,6 +298,7 @@ impl Call {
                 self.lose_media(cx);
             }
             MediaEvent::LeaseExpired { .. } => self.lose_media(cx),
+            MediaEvent::Settled { .. } => self.close(cx),
             _ => {}
         }
     }

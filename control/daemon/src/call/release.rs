@@ -1,8 +1,8 @@
 //! How a call ends: its media is released and its record journalled before anybody is told.
 //!
-//! The engine needs a moment to end what was subtracted and to publish the last figures. Nobody
-//! waits for it: an answered call stops its media, notes what is to be sent, and a millisecond
-//! later collects the figures, journals the record and sends.
+//! The engine needs a moment to end what was subtracted and to publish the last figures. No thread
+//! waits for it: a call stops its media and notes what is to be sent. When the engine has said that
+//! all is ended, it collects the figures, journals the record and sends.
 
 use super::model::{Call, Cx};
 use crate::journal::Entry;
@@ -16,8 +16,9 @@ use tandem_signalling::message::Message;
 use tandem_signalling::stack::{DialogId, Fields, Reply, ServerTx};
 use tandem_wire::time::Instant;
 
-/// When the engine has ended what was subtracted, as a rule.
-const FIGURES_AFTER: Duration = Duration::from_millis(1);
+/// How long the engine may take to end what was subtracted; then the figures that it published
+/// before count.
+const FIGURES_WITHIN: Duration = Duration::from_millis(50);
 
 /// What is sent when the record is journalled.
 #[derive(Debug)]
@@ -34,7 +35,7 @@ pub(super) struct Closing {
     cause: Cause,
     ended_at: Timestamp,
     ended: Instant,
-    /// When its figures are collected.
+    /// When its figures are collected at the latest.
     pub(super) due: Instant,
     after: Vec<After>,
 }
@@ -77,12 +78,11 @@ impl Call {
         self.ended = true;
         let (now, ended_at) = (cx.world.now, cx.world.wall);
         let cause = Cause { sip_status: status, text: text.to_owned(), by };
-        let due = now + FIGURES_AFTER;
+        let due = now + FIGURES_WITHIN;
         self.closing =
             Some(Box::new(Closing { cause, ended_at, ended: now, due, after: Vec::new() }));
-        if self.winner.is_some() {
-            cx.world.media.stop(now, self.key());
-        } else {
+        cx.world.media.stop(now, self.key());
+        if cx.world.media.is_settled(self.key()) {
             self.close(cx);
         }
     }

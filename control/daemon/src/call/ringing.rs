@@ -3,7 +3,7 @@
 use super::fork::{Action, Event};
 use super::headers;
 use super::model::{Call, Cx, leg_of};
-use super::release::Why;
+use super::release::{After, Why};
 use super::setup::is_sdp;
 use super::table::Role;
 use crate::journal::{CallAnswered, Entry};
@@ -15,6 +15,7 @@ use tandem_signalling::build::reason_phrase;
 use tandem_signalling::header::Header;
 use tandem_signalling::message::Message;
 use tandem_signalling::method::Method;
+use tandem_signalling::name_addr::NameAddr;
 use tandem_signalling::stack::{DialogId, Fields, NewRequest, Reply};
 use tandem_signalling::uri::Uri;
 
@@ -74,8 +75,8 @@ impl Call {
             |uri| uri.as_request_uri().into_owned(),
         );
         let mut request = NewRequest::new(Method::Invite, target)
-            .from(party(self.invite.from().ok()))
-            .to(party(self.invite.to().ok()))
+            .from(party(self.invite.from().ok(), &self.from))
+            .to(party(self.invite.to().ok(), &self.to))
             .max_forwards(self.max_forwards)
             .fields(fields);
         for route in &self.branches[branch].route {
@@ -250,7 +251,7 @@ impl Call {
         self.winner = None;
         self.end(cx, reply.status(), "the answer could not be used", ReleasedBy::Tandem);
         self.release_branch(cx, branch);
-        cx.respond(self.caller.tx, reply);
+        self.send(cx, After::Respond(self.caller.tx, reply));
         self.drive(cx, Event::Abandon, None);
     }
 
@@ -279,7 +280,7 @@ impl Call {
         };
         let why = Why::failed(status, branch.is_some(), failure.as_ref());
         self.end(cx, reply.status(), &why.0, by);
-        cx.respond(self.caller.tx, reply);
+        self.send(cx, After::Respond(self.caller.tx, reply));
     }
 }
 
@@ -318,10 +319,12 @@ pub(super) fn phrase(response: &Message) -> String {
     }
 }
 
-/// A From or To for the other leg: display name and URI, without tag.
-fn party(address: Option<tandem_signalling::name_addr::NameAddr<'_>>) -> String {
-    address.map_or_else(
-        || "<sip:anonymous@anonymous.invalid>".to_owned(),
-        |address| String::from_utf8_lossy(&address.without_params()).into_owned(),
-    )
+/// A From or To for the other leg: the display name as it was sent, and the address of record, for
+/// the host that a party writes is unchecked and may be its own address.
+fn party(address: Option<NameAddr<'_>>, aor: &str) -> String {
+    let display = address.map(|address| String::from_utf8_lossy(address.display_raw()));
+    match display.filter(|display| !display.is_empty()) {
+        Some(display) => format!("{display} <{aor}>"),
+        None => format!("<{aor}>"),
+    }
 }

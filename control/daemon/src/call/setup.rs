@@ -4,6 +4,7 @@ use super::fork::{self, Fork};
 use super::headers;
 use super::id::CallId;
 use super::model::{Branch, Call, Caller, Cx, Times};
+use super::release::After;
 use crate::config::types::Ring;
 use crate::core::World;
 use crate::journal::{CallSetup, Entry};
@@ -40,8 +41,12 @@ pub(super) fn admit(
     request: &Message,
     flow: &Flow,
 ) -> Result<Admission, Reply> {
-    if world.stopping || calls >= world.settings.max_calls {
+    if world.stopping {
         return Err(Reply::new(503).header("Retry-After", "10"));
+    }
+    if calls >= world.settings.max_calls {
+        let warning = "399 tandem \"As many calls as call.max_calls allows\"";
+        return Err(Reply::new(503).header("Retry-After", "10").header("Warning", warning));
     }
     let max_forwards = check_hops(world, request)?;
     check_extensions(request)?;
@@ -239,7 +244,7 @@ impl Call {
     /// Ends a call for a reason of our own before it was answered.
     pub(super) fn refuse(&mut self, cx: &mut Cx<'_>, reply: Reply, text: &str) {
         self.end(cx, reply.status(), text, ReleasedBy::Tandem);
-        cx.respond(self.caller.tx, reply);
+        self.send(cx, After::Respond(self.caller.tx, reply));
         self.drive(cx, fork::Event::Abandon, None);
     }
 }

@@ -278,7 +278,8 @@ impl Switch {
                 | MediaEvent::Dtmf { call, .. }
                 | MediaEvent::Latched { call, .. }
                 | MediaEvent::Refused { call, .. }
-                | MediaEvent::LeaseExpired { call, .. } => {
+                | MediaEvent::LeaseExpired { call, .. }
+                | MediaEvent::Settled { call } => {
                     self.calls.handle_media(&mut self.world, call, &event);
                 }
                 MediaEvent::Found { .. } | MediaEvent::FoundEnded { .. } => {

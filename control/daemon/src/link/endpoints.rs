@@ -1,23 +1,17 @@
-//! Free endpoints per worker and family, picked at random.
+//! Free endpoints per worker and family, picked by the system's own randomness: who saw some ports
+//! can not tell which come next.
 
 use super::{Endpoint, Family};
 use std::collections::HashMap;
 use tandem_contract::handle::Handle;
 
 /// The endpoints that the engine has bound and nobody uses.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Endpoints {
     free: HashMap<(u16, Family), Vec<Endpoint>>,
-    random: u64,
 }
 
 impl Endpoints {
-    /// None yet; `seed` decides which are picked, so that ports cannot be foretold.
-    #[must_use]
-    pub fn new(seed: u64) -> Self {
-        Self { free: HashMap::new(), random: seed }
-    }
-
     /// One more is free; it takes the place of an earlier one of the same index. Ignored if it has
     /// no address.
     pub fn add(&mut self, endpoint: Endpoint) {
@@ -43,10 +37,10 @@ impl Endpoints {
         self.free.values_mut().for_each(Vec::clear);
     }
 
-    /// Takes a random one.
+    /// Takes a random one; none if there is none, or no randomness.
     pub fn take(&mut self, worker: u16, family: Family) -> Option<Endpoint> {
-        let random = self.next_random();
         let pool = self.free.get_mut(&(worker, family)).filter(|pool| !pool.is_empty())?;
+        let random = getrandom::u64().ok()?;
         // The remainder is below the length, which is a usize.
         let pick = usize::try_from(random % pool.len() as u64).unwrap_or(0);
         Some(pool.swap_remove(pick))
@@ -74,15 +68,6 @@ impl Endpoints {
         families.dedup();
         families
     }
-
-    /// `SplitMix64`: cheap, and seeded from the system.
-    fn next_random(&mut self) -> u64 {
-        self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.random;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
 }
 
 #[cfg(test)]
@@ -102,14 +87,18 @@ mod tests {
 
     #[test]
     fn each_is_given_once_and_the_order_is_not_that_of_announcement() {
-        let mut endpoints = Endpoints::new(1);
+        let mut endpoints = Endpoints::default();
         for index in 0..50 {
             endpoints.add(endpoint("192.0.2.1", 0, index));
             endpoints.add(endpoint("192.0.2.1", 0, index));
         }
-        let taken: Vec<u32> = std::iter::from_fn(|| endpoints.take(0, Family::V4))
-            .map(|endpoint| endpoint.handle.index)
-            .collect();
+        let take_all = |mut endpoints: Endpoints| -> Vec<u32> {
+            std::iter::from_fn(|| endpoints.take(0, Family::V4))
+                .map(|endpoint| endpoint.handle.index)
+                .collect()
+        };
+        let taken = take_all(endpoints.clone());
+        assert_ne!(taken, take_all(endpoints), "another order each time");
         let mut sorted = taken.clone();
         sorted.sort_unstable();
         assert_eq!(sorted, (0..50).collect::<Vec<_>>());
@@ -118,7 +107,7 @@ mod tests {
 
     #[test]
     fn workers_and_families_are_kept_apart() {
-        let mut endpoints = Endpoints::new(1);
+        let mut endpoints = Endpoints::default();
         endpoints.add(endpoint("192.0.2.1", 0, 1));
         endpoints.add(endpoint("2001:db8::1", 1, 2));
         assert_eq!(endpoints.take(0, Family::V6), None);

@@ -111,16 +111,6 @@ impl WorkerLane {
         self.terminations.read(index).filter(|counters| counters.handle == handle)
     }
 
-    /// Whether the engine has published the end of a termination, or uses its index again.
-    #[must_use]
-    pub(super) fn has_ended(&self, handle: Handle) -> bool {
-        let Ok(index) = usize::try_from(handle.index) else { return true };
-        self.terminations.read(index).is_some_and(|counters| {
-            let same = counters.handle == handle;
-            (same && counters.alive == 0) || counters.handle.generation > handle.generation
-        })
-    }
-
     /// Published figures of the worker.
     #[must_use]
     pub(super) fn worker_counters(&self) -> Option<WorkerCounters> {

@@ -99,19 +99,17 @@ impl LocalEngine {
     /// A link that is down; [`EngineLink::handle`] brings it up.
     ///
     /// # Errors
-    /// The system's, if a descriptor for waiting or random bytes cannot be had.
+    /// The system's, if a descriptor for waiting cannot be had.
     pub fn new(config: EngineConfig) -> Result<Self, LinkError> {
         let io = |error: std::io::Error| LinkError::Io(error.to_string());
         let poller = epoll::create(epoll::CreateFlags::CLOEXEC).map_err(|e| io(e.into()))?;
-        let mut seed = [0; 8];
-        getrandom::fill(&mut seed).map_err(|error| LinkError::Io(error.to_string()))?;
         Ok(Self {
             config,
             state: State::Down { retry_at: Instant::ZERO },
             process: None,
             poller,
             desired: Desired::default(),
-            endpoints: Endpoints::new(u64::from_ne_bytes(seed)),
+            endpoints: Endpoints::default(),
             events: VecDeque::new(),
             sequence: 0,
             instance: None,
@@ -461,28 +459,6 @@ impl EngineLink for LocalEngine {
 
     fn forget(&mut self, handle: Handle) {
         self.desired.forget(handle);
-    }
-
-    fn settle(&mut self, handles: &[Handle], limit: Duration) -> bool {
-        let State::Up(session) = &mut self.state else { return false };
-        session.flush();
-        let clock = Clock::new();
-        let deadline = clock.now() + limit;
-        let mut rounds = 0_u32;
-        loop {
-            let done = handles.iter().all(|handle| {
-                session.lane(handle.worker).is_none_or(|lane| lane.has_ended(*handle))
-            });
-            if done || clock.now() >= deadline {
-                return done;
-            }
-            rounds += 1;
-            if rounds < 20 {
-                std::thread::yield_now();
-            } else {
-                std::thread::sleep(Duration::from_micros(50));
-            }
-        }
     }
 
     fn shutdown(&mut self, stop: bool) {

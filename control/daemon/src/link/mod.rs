@@ -296,10 +296,6 @@ pub trait EngineLink: fmt::Debug + Send {
     /// The figures of a termination that ended are not needed any more.
     fn forget(&mut self, handle: Handle);
 
-    /// Waits a short while, bounded, for the engine to end what was subtracted, so that figures
-    /// are final; returns whether it did. A link that cannot wait says `false` at once.
-    fn settle(&mut self, handles: &[Handle], limit: Duration) -> bool;
-
     /// Ends the engine if `stop`, else leaves it running with its terminations.
     fn shutdown(&mut self, stop: bool);
 }

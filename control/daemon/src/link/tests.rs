@@ -407,18 +407,15 @@ fn what_an_earlier_control_left_ends_with_its_engine_and_its_figures_stay() {
 }
 
 #[test]
-fn settled_figures_are_final() {
+fn figures_are_final_when_the_end_is_told() {
     let mut bench = Bench::new();
     let _engine = bench.engine(1, 64, Log::default());
     bench.attached();
     bench.put(1, 30_000);
     bench.until_true("figures", |link| link.counters(handle(1)).is_some());
     bench.link.subtract(Instant::ZERO, handle(1));
-    assert!(bench.link.settle(&[handle(1)], LIMIT));
+    bench.until("an end", |event| matches!(event, LinkEvent::Ended { .. }).then_some(()));
     assert_eq!(bench.link.counters(handle(1)).unwrap().alive, 0);
-    // One that never ends is not waited for beyond the limit.
-    bench.put(3, 30_000);
-    assert!(!bench.link.settle(&[handle(3)], Duration::from_millis(3)));
 }
 
 #[test]

@@ -240,6 +240,11 @@ impl Call {
         true
     }
 
+    /// Whether any stream of it shall exist.
+    pub(super) fn is_open(&self) -> bool {
+        self.legs.iter().any(|leg| leg.streams.iter().any(Option::is_some))
+    }
+
     /// Whether nothing is known of the call.
     pub(super) fn is_empty(&self) -> bool {
         self.legs.is_empty() && self.closed.is_empty()

@@ -58,6 +58,11 @@ pub enum MediaEvent {
         /// Which leg.
         leg: u8,
     },
+    /// The engine has ended all media of a call that was stopped: its figures are final.
+    Settled {
+        /// The call.
+        call: CallKey,
+    },
     /// The engine holds a call that this control does not know: it was alive when an earlier
     /// control ended. It relays until its lease runs out, or until
     /// [`super::MediaPlane::end_found`].

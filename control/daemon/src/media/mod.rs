@@ -60,11 +60,6 @@ use tandem_wire::time::Instant;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct CallKey(pub u64);
 
-/// How long [`MediaPlane::release`] waits for the engine to close its books.
-const SETTLE: Duration = Duration::from_millis(5);
-/// How long nobody waits after the engine was too busy to do so in time.
-const SETTLE_PAUSE: Duration = Duration::from_millis(100);
-
 /// The media of all calls of one signalling thread.
 #[derive(Debug)]
 pub struct MediaPlane {
@@ -78,8 +73,6 @@ pub struct MediaPlane {
     /// Engines attached after the first.
     restarts: u64,
     attached: bool,
-    /// When the engine is given time to close its books again.
-    settle_from: Instant,
 }
 
 impl MediaPlane {
@@ -94,7 +87,6 @@ impl MediaPlane {
             found: HashMap::new(),
             restarts: 0,
             attached: false,
-            settle_from: Instant::ZERO,
         }
     }
 
@@ -169,33 +161,35 @@ impl MediaPlane {
         self.with(call, |media, state| media.handle_drop(now, state, leg));
     }
 
-    /// Ends the media of a call without waiting; [`MediaPlane::release`] later collects the final
-    /// figures. Calling only `release` is fine too.
+    /// Ends the media of a call. [`MediaEvent::Settled`] follows, unless the call
+    /// [is settled](MediaPlane::is_settled) already; then [`MediaPlane::release`] collects the
+    /// final figures.
     pub fn stop(&mut self, now: Instant, call: CallKey) {
         self.with(call, |media, state| media.handle_stop(now, state));
     }
 
-    /// Ends the media of a call and gives its final figures: one report per leg and media line
-    /// that was agreed on or carried packets. Empty for an unknown call.
+    /// Whether the engine has ended all that was closed of a call, so that its figures are final.
+    #[must_use]
+    pub fn is_settled(&self, call: CallKey) -> bool {
+        self.calls.get(&call).is_none_or(|state| {
+            let open = |closed: &call::Closed| {
+                closed.figures.is_none() && self.owners.contains_key(&closed.handle)
+            };
+            !state.closed.iter().any(open)
+        })
+    }
+
+    /// Ends the media of a call, forgets it and gives its figures: one report per leg and media
+    /// line that was agreed on or carried packets. Empty for an unknown call.
     ///
-    /// Waits for the engine to close its books, usually well below a millisecond and at most
-    /// five; an engine that is too busy for that is not waited for again for a while, and the
-    /// figures are then those it published last, at most about a second old.
+    /// Figures of a call that is not [settled](MediaPlane::is_settled) are those that the engine
+    /// published last, at most about a second old.
     pub fn release(&mut self, now: Instant, call: CallKey) -> Vec<LegReport> {
         if !self.calls.contains_key(&call) {
             return Vec::new();
         }
         self.stop(now, call);
         let Some(state) = self.calls.remove(&call) else { return Vec::new() };
-        let open: Vec<Handle> = state
-            .closed
-            .iter()
-            .filter(|closed| closed.figures.is_none())
-            .map(|closed| closed.handle)
-            .collect();
-        if now >= self.settle_from && !open.is_empty() && !self.link.settle(&open, SETTLE) {
-            self.settle_from = now + SETTLE_PAUSE;
-        }
         let reports = report::of_call(&state, |handle| self.link.counters(handle));
         for closed in &state.closed {
             self.owners.remove(&closed.handle);

@@ -214,7 +214,7 @@ impl MediaPlane {
                         for (_, _, endpoint) in taken {
                             self.link.give_back(now, endpoint);
                         }
-                        if call.legs.iter().all(|leg| leg.streams.iter().all(Option::is_none)) {
+                        if !call.is_open() {
                             // Another worker may do better next time.
                             call.worker = None;
                         }

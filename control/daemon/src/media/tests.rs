@@ -585,18 +585,37 @@ fn release_ends_everything_and_keeps_the_figures_of_lost_branches() {
 }
 
 #[test]
-fn a_busy_engine_does_not_hold_up_one_call_after_the_other() {
+fn a_stopped_call_is_settled_when_the_engine_has_ended_all_of_it() {
     let mut bench = Bench::new();
-    let mut release = |number: u64, now: Instant| {
-        let call = CallKey(number);
-        let offer = sdp("198.51.100.1", &audio(4000));
-        bench.media.offer(now, call, 0, 1, offer.as_bytes()).unwrap();
-        bench.media.release(now, call);
-        bench.link.state().settles
-    };
-    let settles = [(1, 0), (2, 1), (3, 99), (4, 100)]
-        .map(|(number, ms)| release(number, NOW + Duration::from_millis(ms)));
-    assert_eq!(settles, [1, 1, 1, 2]);
+    bench.call(&sdp("198.51.100.1", &audio(4000)), &sdp("203.0.113.1", &audio(5000)));
+    let [caller, callee] = [0, 1].map(|leg| bench.find(leg, 0).unwrap().0);
+    bench.link.state().counters.insert(caller, figures(caller, 100, 8));
+    bench.media.stop(NOW, CALL);
+    assert!(!bench.media.is_settled(CALL));
+    // What came until the end counts.
+    bench.link.state().counters.insert(caller, figures(caller, 103, 8));
+    let last = bench.link.state().events.pop_back().unwrap();
+    assert!(bench.media.handle_link(NOW).is_empty());
+    bench.link.state().events.push_back(last);
+    assert_eq!(bench.media.handle_link(NOW), [MediaEvent::Settled { call: CALL }]);
+    assert!(bench.media.is_settled(CALL));
+    let legs = bench.media.release(NOW, CALL);
+    assert_eq!(legs.iter().map(|leg| leg.rx_packets).collect::<Vec<_>>(), [103, 0]);
+
+    // What the engine refused will never end.
+    let mut bench = Bench::new();
+    bench.call(&sdp("198.51.100.1", &audio(4000)), &sdp("203.0.113.1", &audio(5000)));
+    for handle in [caller, callee] {
+        bench.link.state().put.remove(&handle);
+        bench.link.state().events.push_back(LinkEvent::Refused {
+            handle,
+            context: ContextId(CALL.0),
+            refusal: tandem_contract::event::Refusal::CannotBind,
+        });
+    }
+    assert_eq!(bench.media.handle_link(NOW).len(), 2);
+    bench.media.stop(NOW, CALL);
+    assert!(bench.media.is_settled(CALL));
 }
 
 #[test]

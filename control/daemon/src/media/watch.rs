@@ -37,7 +37,7 @@ impl MediaPlane {
                 self.handle_ended(handle, context, cause, out);
             }
             LinkEvent::Refused { handle, refusal, .. } => {
-                if let Some((call, leg)) = self.call_key_of(handle) {
+                if let Some((call, leg)) = self.owners.remove(&handle) {
                     out.push(MediaEvent::Refused { call, leg, reason: sentence(refusal) });
                 }
             }
@@ -111,6 +111,10 @@ impl MediaPlane {
             }
             if closed || figures.is_some() {
                 self.link.forget(handle);
+            }
+            let is_open = self.calls.get(&key).is_some_and(Call::is_open);
+            if closed && !is_open && self.is_settled(key) {
+                out.push(MediaEvent::Settled { call: key });
             }
         } else if let Some(found) = self.found.get_mut(&context) {
             for entry in found.iter_mut().filter(|entry| entry.handle == handle) {

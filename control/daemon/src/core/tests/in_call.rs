@@ -219,6 +219,26 @@ fn a_lost_lease_ends_the_call() {
 }
 
 #[test]
+fn an_engine_that_does_not_answer_delays_the_record_for_a_moment_only() {
+    let mut bench = Bench::new();
+    let (alice, _) = bench.established();
+    bench.link.state().mute = true;
+    let bye = bench.phones[ALICE].stack.request_in_dialog(
+        bench.now,
+        alice,
+        Method::Bye,
+        Fields::new(),
+    );
+    bye.unwrap();
+    bench.advance(Duration::from_millis(49));
+    assert!(bench.phones[ALICE].has_nothing() && bench.phones[BOB].has_nothing());
+    bench.advance(Duration::from_millis(1));
+    bench.phones[ALICE].response(200);
+    bench.phones[BOB].request(Method::Bye);
+    assert_eq!(bench.only_record().cause.text, "hung up");
+}
+
+#[test]
 fn a_silent_party_ends_the_call_if_the_operator_wants_it() {
     for (config, ends) in [("", true), ("[call]\nend_on_media_timeout = false\n", false)] {
         let mut bench = Bench::with(config);
