@@ -23,7 +23,6 @@ const ENGINE_ENDS_WITHIN: Duration = Duration::from_secs(5);
 const PORT_ATTEMPTS: u32 = 50;
 
 /// A running appliance.
-#[derive(Debug)]
 pub struct Appliance {
     child: Child,
     daemon: Daemon,
@@ -32,6 +31,13 @@ pub struct Appliance {
     passwords: Vec<(&'static str, String)>,
     engine_pid: Option<u32>,
     port: String,
+}
+
+impl std::fmt::Debug for Appliance {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // Without the passwords.
+        f.debug_struct("Appliance").field("sip", &self.sip).finish_non_exhaustive()
+    }
 }
 
 impl Appliance {

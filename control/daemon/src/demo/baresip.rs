@@ -192,6 +192,7 @@ mod tests {
         };
         assert!(account(&plan).starts_with("<sip:alice@127.0.0.1:5060;transport=udp>;"));
         assert!(!account(&plan).contains("answermode"));
+        assert!(account(&plan).contains("secret") && !format!("{plan:?}").contains("secret"));
         plan.calls = None;
         assert!(account(&plan).trim_end().ends_with(";answermode=auto"));
     }

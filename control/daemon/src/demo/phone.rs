@@ -30,7 +30,7 @@ impl Kind {
 }
 
 /// What a phone is to do.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Plan {
     /// User name.
     pub user: &'static str,
@@ -46,6 +46,17 @@ pub struct Plan {
     pub calls: Option<&'static str>,
     /// Folder for its configuration, log and recording.
     pub folder: PathBuf,
+}
+
+impl std::fmt::Debug for Plan {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // Without the password.
+        f.debug_struct("Plan")
+            .field("user", &self.user)
+            .field("server", &self.server)
+            .field("calls", &self.calls)
+            .finish_non_exhaustive()
+    }
 }
 
 /// A running phone.
