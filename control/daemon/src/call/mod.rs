@@ -40,6 +40,7 @@ pub use recover::Recovery;
 
 use crate::core::World;
 use crate::media::{CallKey, MediaEvent};
+use core::time::Duration;
 use id::CallId;
 use model::{Call, Cx};
 use std::collections::{BTreeMap, BTreeSet};
@@ -47,6 +48,9 @@ use table::{Role, Slot, Table};
 use tandem_signalling::message::Message;
 use tandem_signalling::stack::{ClientTx, DialogId, Flow, Reply, ServerTx};
 use tandem_wire::time::Instant;
+
+/// How often the log says that calls are refused.
+const REFUSAL_TOLD_EVERY: Duration = Duration::from_secs(30);
 
 /// What was counted of calls since the daemon began.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -69,6 +73,8 @@ pub struct Calls {
     /// nothing.
     deadlines: BTreeSet<(Instant, CallId)>,
     totals: Totals,
+    /// When the log last said that calls are refused.
+    refusal_told: Option<Instant>,
 }
 
 impl Calls {
@@ -143,10 +149,28 @@ impl Calls {
         match setup::admit(world, self.len(), &request, &flow) {
             Ok(admission) => self.begin(world, tx, request, flow, admission),
             Err(refusal) => {
-                self.totals.refused += u64::from(refusal.status() == 503);
+                if refusal.status() == 503 {
+                    self.refused(world);
+                }
                 world.respond(tx, refusal);
             }
         }
+    }
+
+    /// Counts a call that a limit refused, and says so in the log from time to time.
+    fn refused(&mut self, world: &World) {
+        self.totals.refused += 1;
+        let told = self.refusal_told.is_some_and(|at| world.now.since(at) < REFUSAL_TOLD_EVERY);
+        if told || world.stopping {
+            return;
+        }
+        self.refusal_told = Some(world.now);
+        tracing::warn!(
+            max_calls = world.settings.max_calls,
+            refused = self.totals.refused,
+            "calls are refused with 503: call.max_calls is reached; set it higher if the machine \
+             can carry more"
+        );
     }
 
     fn begin(

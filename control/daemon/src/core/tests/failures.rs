@@ -243,6 +243,8 @@ fn the_number_of_calls_is_limited() {
     let _ = bench.established();
     let response = refused(&mut bench, |request| request.body("application/sdp", sdp(4000)), 503);
     assert!(response.retry_after().is_some());
+    let warning = response.value_str(Header::Warning).unwrap();
+    assert_eq!(warning, "399 tandem \"As many calls as call.max_calls allows\"");
     assert_eq!(bench.switch.stats(None).calls_refused, 1);
 }
 

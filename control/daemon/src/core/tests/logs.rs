@@ -82,3 +82,20 @@ fn refused_credentials_name_who_sent_them_in_part() {
     assert!(refused.contains("sip:…ry@tandem"), "{refused}");
     assert!(!lines.concat().contains("mallory"), "{lines:#?}");
 }
+
+#[test]
+fn refused_calls_are_told_with_the_remedy_once_in_a_while() {
+    let lines = logged(|| {
+        let mut bench = Bench::with("[call]\nmax_calls = 1\n");
+        let _ = bench.established();
+        for pause_s in [0, 29, 2] {
+            bench.advance(Duration::from_secs(pause_s));
+            let request = bench.invite_request(ALICE, "bob");
+            bench.send(ALICE, request);
+            bench.phones[ALICE].response(503);
+        }
+    });
+    let told: Vec<_> = lines.iter().filter(|line| line.contains("calls are refused")).collect();
+    assert_eq!(told.len(), 2, "{told:#?}");
+    assert!(told[0].contains("call.max_calls") && told[1].contains("refused=3"), "{told:#?}");
+}
