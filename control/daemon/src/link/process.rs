@@ -12,6 +12,8 @@ use tandem_contract::limits;
 
 /// Octets of the log that are searched for the last line.
 const TAIL: u64 = 4_096;
+/// Length from which the log is put aside before an engine is started, octets.
+const LOG_LIMIT: u64 = 16 << 20;
 const PROGRAM: &str = "tandem-engine";
 
 /// How an engine on this machine is found and started.
@@ -102,6 +104,7 @@ impl EngineProcess {
         };
         let (stderr, log_start) = match &config.log {
             Some(path) => {
+                put_aside(path, LOG_LIMIT);
                 let file =
                     OpenOptions::new().create(true).append(true).open(path).map_err(cannot)?;
                 let length = file.metadata().map_err(cannot)?.len();
@@ -162,5 +165,58 @@ impl EngineProcess {
         };
         let text = self.log.as_deref().and_then(|path| read(path).ok()).unwrap_or_default();
         text.lines().rfind(|line| !line.trim().is_empty()).unwrap_or_default().trim().to_owned()
+    }
+}
+
+/// Renames a log longer than the limit to `….old`, in place of an earlier one.
+fn put_aside(log: &Path, limit: u64) {
+    if log.metadata().is_ok_and(|it| it.len() > limit) {
+        let mut old = log.as_os_str().to_owned();
+        old.push(".old");
+        if let Err(error) = std::fs::rename(log, &old) {
+            tracing::warn!(%error, "the engine's log cannot be put aside and grows on");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    #[test]
+    fn a_long_log_is_put_aside_and_the_one_before_it_goes() {
+        let folder = tempfile::tempdir().unwrap();
+        let (log, old) = (folder.path().join("engine.log"), folder.path().join("engine.log.old"));
+        put_aside(&log, 4);
+        fs::write(&log, "1234").unwrap();
+        put_aside(&log, 4);
+        assert!(log.exists() && !old.exists());
+        for text in ["first", "second"] {
+            fs::write(&log, text).unwrap();
+            put_aside(&log, 4);
+            assert!(!log.exists());
+            assert_eq!(fs::read_to_string(&old).unwrap(), text);
+        }
+    }
+
+    #[test]
+    fn an_engine_is_not_started_with_a_long_log() {
+        let folder = tempfile::tempdir().unwrap();
+        let log = folder.path().join("engine.log");
+        let file = File::create(&log).unwrap();
+        file.set_len(LOG_LIMIT + 1).unwrap();
+        let config = EngineConfig {
+            program: Some("/bin/sh".into()),
+            log: Some(log.clone()),
+            ..EngineConfig::new("s".into(), Vec::new())
+        };
+        let mut engine = EngineProcess::start(&config, 1).unwrap();
+        assert_eq!(engine.log_start, 0);
+        assert!(log.metadata().unwrap().len() < LOG_LIMIT);
+        engine.kill();
+        while engine.ended().is_none() {
+            std::thread::sleep(std::time::Duration::from_millis(1));
+        }
     }
 }
