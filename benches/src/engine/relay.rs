@@ -7,7 +7,6 @@ use tandem_contract::command::{
 };
 use tandem_contract::event::{Event, EventSlot};
 use tandem_contract::handle::{ContextId, Handle};
-use tandem_contract::limits::BURST;
 use tandem_engine::Lane;
 use tandem_engine::clock::Clock;
 use tandem_engine::endpoints::{Order, Request};
@@ -15,6 +14,7 @@ use tandem_engine::publish::Tables;
 use tandem_engine::worker::{Worker, WorkerConfig};
 use tandem_hw::doorbell::Doorbell;
 use tandem_hw::lane::ControlEnd;
+use tandem_hw::port::BURST;
 use tandem_hw::port::memory::MemoryPort;
 use tandem_hw::table::create_pair;
 use tandem_wire::addr::SockAddr;

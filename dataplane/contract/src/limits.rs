@@ -1,7 +1,6 @@
-//! Every limit of the media plane, in one file.
+//! Every limit that control and engine share, in one file, and what follows from them; those of the
+//! packet buffers are the port's.
 
-/// Packets that walk together through one worker turn.
-pub const BURST: usize = 64;
 /// Workers of one engine: four descriptors of each go in one message, which can carry 253.
 pub const MAX_WORKERS: usize = 63;
 /// Terminations of one worker; the `socket` port is bounded sooner by the open-files limit.
@@ -18,14 +17,6 @@ pub const RENEW_BATCH: usize = 32;
 pub const COMMAND_RING: usize = 4_096;
 /// Events on the way from one worker; when full, events are counted as lost and control audits.
 pub const EVENT_RING: usize = 16_384;
-/// Octets of one packet buffer, headroom and tailroom included.
-pub const FRAME_SIZE: usize = 2_048;
-/// Octets kept free before a payload (link and network headers).
-pub const HEADROOM: usize = 128;
-/// Octets kept free behind a payload (authentication tags).
-pub const TAILROOM: usize = 64;
-/// Largest payload that the engine relays, octets.
-pub const MAX_PAYLOAD: usize = FRAME_SIZE - HEADROOM - TAILROOM;
 /// A sequence gap up to this is loss; a larger one is a counted restart (RFC 3550 A.1
 /// MAX_DROPOUT).
 pub const MAX_DROPOUT: u16 = 3_000;
@@ -43,3 +34,42 @@ pub const DEFAULT_QUARANTINE_MS: u32 = 5_000;
 pub const DEFAULT_ENDPOINTS_AHEAD: u32 = 64;
 /// First and last media port.
 pub const DEFAULT_PORT_RANGE: (u16, u16) = (30_000, 59_999);
+/// Files of one endpoint: its RTP and its RTCP socket.
+pub const FILES_PER_ENDPOINT: u64 = 2;
+/// Files of a worker besides endpoints: ring, doorbells, lane, table, some to spare.
+pub const FILES_PER_WORKER: u64 = 24;
+/// Files of the engine besides.
+pub const FILES_BESIDES: u64 = 64;
+
+/// Endpoints of all workers that a limit of open files allows.
+#[must_use]
+pub const fn endpoints_for_files(files: u64, workers: u64) -> u64 {
+    files.saturating_sub(FILES_BESIDES + FILES_PER_WORKER * workers) / FILES_PER_ENDPOINT
+}
+
+/// Port pairs of a range: an even port and the next one, both in the range.
+#[must_use]
+pub const fn port_pairs(first: u16, last: u16) -> u32 {
+    let even = (first as u32).next_multiple_of(2);
+    (last as u32 + 1).saturating_sub(even) / 2
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pair_begins_with_an_even_port() {
+        assert_eq!((port_pairs(30_000, 30_003), port_pairs(30_001, 30_004)), (2, 1));
+        assert_eq!((port_pairs(30_001, 30_002), port_pairs(30_000, 30_000)), (0, 0));
+        assert_eq!((port_pairs(1_024, 65_535), port_pairs(40_000, 30_000)), (32_256, 0));
+        assert_eq!((port_pairs(65_534, 65_535), port_pairs(65_535, 65_535)), (1, 0));
+    }
+
+    #[test]
+    fn endpoints_are_what_other_files_leave() {
+        assert_eq!((endpoints_for_files(1_024, 1), endpoints_for_files(1_024, 4)), (468, 432));
+        assert_eq!((endpoints_for_files(89, 1), endpoints_for_files(0, 63)), (0, 0));
+        assert_eq!(endpoints_for_files(90, 1), 1);
+    }
+}

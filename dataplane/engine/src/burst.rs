@@ -1,9 +1,8 @@
 //! The packets that walk together through one turn.
 
 use arrayvec::ArrayVec;
-use tandem_contract::limits::BURST;
 use tandem_contract::reason::DropReason;
-use tandem_hw::port::{DEPARTURES, Departure, Received};
+use tandem_hw::port::{BURST, DEPARTURES, Departure, Received};
 use tandem_wire::rtp::FixedHeader;
 
 /// What a packet is, decided by parse and confirmed or changed by lookup.

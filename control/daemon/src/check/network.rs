@@ -10,6 +10,7 @@ use std::io;
 use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::ops::RangeInclusive;
 use std::path::Path;
+use tandem_contract::limits::port_pairs;
 
 /// Looks at the network.
 #[must_use]
@@ -83,7 +84,7 @@ fn media(config: &Config, running: bool) -> Vec<Finding> {
         .filter_map(|path| fs::read_to_string(path).ok())
         .map(|text| ports_in_use(&text, &range).len())
         .sum::<usize>();
-    let pairs = pairs(config.media.port_min, config.media.port_max);
+    let pairs = port_pairs(config.media.port_min, config.media.port_max);
     let shown = format!("{} to {}, {pairs} pairs", range.start(), range.end());
     findings.push(if used == 0 || running {
         Finding::ok("media.ports", format!("{shown}, {used} ports in use"))
@@ -96,13 +97,6 @@ fn media(config: &Config, running: bool) -> Vec<Finding> {
     });
     findings.extend(ephemeral(&range));
     findings
-}
-
-/// Port pairs of a range: an even port and the next one.
-#[must_use]
-pub fn pairs(first: u16, last: u16) -> u32 {
-    let even = u32::from(first).next_multiple_of(2);
-    (u32::from(last) + 1).saturating_sub(even) / 2
 }
 
 /// Local ports in use within the range, out of a table of the kernel.
@@ -163,15 +157,6 @@ mod tests {
         assert!(!is_reserved("8080,30000-59999\n", 60_000));
         assert!(is_reserved("8080", 8080));
         assert!(!is_reserved("\n", 8080));
-    }
-
-    #[test]
-    fn a_pair_begins_with_an_even_port() {
-        assert_eq!(pairs(30_000, 30_003), 2);
-        assert_eq!(pairs(30_001, 30_004), 1);
-        assert_eq!(pairs(30_000, 30_000), 0);
-        assert_eq!(pairs(1_024, 65_535), 32_256);
-        assert_eq!(pairs(40_000, 30_000), 0);
     }
 
     #[test]

@@ -6,14 +6,13 @@ use crate::cli::runfile::FolderLock;
 use crate::config::Config;
 use std::fs;
 use std::path::Path;
+use tandem_contract::limits::{FILES_PER_ENDPOINT, endpoints_for_files};
 use tandem_hw::limits::open_files;
 
 /// Sockets of one call: two legs, RTP and RTCP each.
-pub const SOCKETS_PER_CALL: u64 = 4;
-/// Files that the engine needs besides the sockets of calls.
-const OTHER_FILES: u64 = 64;
-/// Files that each of its workers needs besides.
-const FILES_PER_WORKER: u64 = 24;
+pub const SOCKETS_PER_CALL: u64 = LEGS_PER_CALL * FILES_PER_ENDPOINT;
+/// Each has an endpoint.
+const LEGS_PER_CALL: u64 = 2;
 /// Receive and send buffer that a media socket and the SIP sockets profit from, octets.
 const BUFFER: u64 = 1 << 20;
 
@@ -35,7 +34,7 @@ pub fn look(config: &Config, data: &Path) -> Vec<Finding> {
 #[must_use]
 pub fn calls_for_files(limit: u64, config: &Config) -> u64 {
     let workers = u64::from(workers(config));
-    limit.saturating_sub(OTHER_FILES + FILES_PER_WORKER * workers) / SOCKETS_PER_CALL
+    endpoints_for_files(limit, workers) / LEGS_PER_CALL
 }
 
 /// Workers of the engine: as configured, else all cores but one.

@@ -2,7 +2,6 @@
 
 use super::run::{MAX_SOCKET_PATH, engine_program, engine_socket};
 use super::{CliError, CliResult};
-use crate::check::network::pairs;
 use crate::check::system::workers;
 use crate::config::Config;
 use crate::config::types::{Advertised, PortKind};
@@ -18,6 +17,7 @@ use std::ffi::OsString;
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
+use tandem_contract::limits::port_pairs;
 use tokio::sync::mpsc;
 
 /// What is needed to start.
@@ -67,7 +67,8 @@ fn engine_config(config: &Config, data: &Path) -> EngineConfig {
     };
     let workers = workers(config);
     // The engine refuses to bind more ahead than the range has.
-    let ahead = media.endpoints_ahead.min(pairs(media.port_min, media.port_max) / workers).max(1);
+    let ahead =
+        media.endpoints_ahead.min(port_pairs(media.port_min, media.port_max) / workers).max(1);
     let mut arguments: Vec<OsString> = Vec::new();
     if config.engine.pin {
         arguments.push("--pin".into());

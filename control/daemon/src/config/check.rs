@@ -2,7 +2,6 @@
 
 use super::settings::Config;
 use crate::call::fork::MAX_BRANCHES;
-use crate::check::network::pairs;
 use crate::net::limits::MAX_CONNECTIONS;
 use std::collections::HashSet;
 use std::net::SocketAddr;
@@ -134,7 +133,7 @@ fn media(config: &Config, findings: &mut Vec<Finding>) {
             .push(("media.port_max", format!("must be above media.port_min ({})", media.port_min)));
     }
     // Every address family has the whole range for itself.
-    let pairs = pairs(media.port_min, media.port_max);
+    let pairs = limits::port_pairs(media.port_min, media.port_max);
     if pairs < 8 {
         findings.push((
             "media.port_max",

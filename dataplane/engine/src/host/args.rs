@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use tandem_contract::limits::{
     DEFAULT_ENDPOINTS_AHEAD, DEFAULT_PORT_RANGE, DEFAULT_QUARANTINE_MS, DEFAULT_TERMINATIONS,
-    MAX_TERMINATIONS, MAX_WORKERS,
+    MAX_TERMINATIONS, MAX_WORKERS, port_pairs,
 };
 
 /// The packet engine of Tandem: relays, measures and latches RTP for one control process.
@@ -76,9 +76,7 @@ impl std::fmt::Display for Range {
 impl Range {
     /// Even ports whose upper neighbour is in the range too.
     pub(crate) fn pairs(self) -> u32 {
-        let first = u32::from(self.0).next_multiple_of(2);
-        let end = u32::from(self.1) + 1;
-        end.saturating_sub(first) / 2
+        port_pairs(self.0, self.1)
     }
 
     /// The even port of a pair, counted from 0.

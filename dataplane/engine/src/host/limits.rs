@@ -2,14 +2,10 @@
 
 use super::args::Args;
 use super::error::HostError;
+use tandem_contract::limits::{
+    FILES_BESIDES, FILES_PER_ENDPOINT, FILES_PER_WORKER, endpoints_for_files,
+};
 use tandem_hw::limits::raise_open_files;
-
-/// Files of an endpoint.
-const PER_ENDPOINT: u64 = 2;
-/// Files of a worker besides endpoints: ring, doorbells, lane, table, some to spare.
-const PER_WORKER: u64 = 24;
-/// Files of the process besides.
-const RESERVE: u64 = 64;
 
 /// What the machine allows.
 #[derive(Clone, Copy, Debug)]
@@ -27,10 +23,9 @@ pub(crate) struct Limits {
 pub(crate) fn raise(args: &Args) -> Result<Limits, HostError> {
     let files = raise_open_files().map_err(HostError::system("raising the open-files limit"))?;
     let workers = u64::from(args.workers);
-    let reserve = RESERVE + PER_WORKER * workers;
-    let per_worker = files.soft.saturating_sub(reserve) / PER_ENDPOINT / workers;
+    let per_worker = endpoints_for_files(files.soft, workers) / workers;
     if per_worker == 0 {
-        let needed = reserve + PER_ENDPOINT * workers;
+        let needed = FILES_BESIDES + (FILES_PER_WORKER + FILES_PER_ENDPOINT) * workers;
         return Err(HostError::OpenFiles { limit: files.soft, needed });
     }
     let per_worker = u32::try_from(per_worker).unwrap_or(u32::MAX);
