@@ -241,6 +241,18 @@ pub struct SipStats {
     pub dialogs: u64,
     /// TCP connections that exist.
     pub connections: u64,
+    /// TCP connections that are over, by reason.
+    #[serde(default)]
+    pub connections_closed: BTreeMap<String, u64>,
+    /// TCP connections that were refused because a table was full.
+    #[serde(default)]
+    pub connections_refused: u64,
+    /// Empty lines and datagrams that keep the way through a NAT open.
+    #[serde(default)]
+    pub keepalives: u64,
+    /// Messages that the kernel had no room for when they were sent; they are sent again.
+    #[serde(default)]
+    pub udp_dropped: u64,
     /// Requests that were challenged.
     pub auth_challenges: u64,
     /// Credentials that were wrong.

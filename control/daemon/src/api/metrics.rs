@@ -167,6 +167,12 @@ impl Out<'_> {
                 "reason",
                 &sip.malformed,
             ),
+            (
+                "sip_connections_closed",
+                "TCP connections that are over, by reason",
+                "reason",
+                &sip.connections_closed,
+            ),
         ] {
             self.counters(name, help, label, values)?;
         }
@@ -187,6 +193,21 @@ impl Out<'_> {
             ("sip_transport_errors", "Sends that the transport refused", sip.transport_errors),
             ("sip_auth_challenges", "Requests that were challenged", sip.auth_challenges),
             ("sip_auth_failures", "Credentials that were wrong", sip.auth_failures),
+            (
+                "sip_connections_refused",
+                "TCP connections refused because a table was full",
+                sip.connections_refused,
+            ),
+            (
+                "sip_keepalives",
+                "Empty lines and datagrams that keep the way through a NAT open",
+                sip.keepalives,
+            ),
+            (
+                "sip_udp_dropped",
+                "Messages that the kernel had no room for when they were sent",
+                sip.udp_dropped,
+            ),
         ] {
             self.counter(name, help, value)?;
         }
@@ -282,6 +303,10 @@ mod tests {
         let mut stats = Stats { calls_answered: 3, ..Stats::default() };
         stats.sip.requests_received.insert("INVITE".into(), 7);
         stats.sip.responses_sent.insert(486, 2);
+        stats.sip.connections_closed.insert("idle".into(), 3);
+        stats.sip.connections_refused = 4;
+        stats.sip.keepalives = 5;
+        stats.sip.udp_dropped = 6;
         stats.engine.dropped.insert("not_rtp".into(), 5);
         stats.engine.port_losses.overflowed = 11;
         stats.engine.residence.p99_ns = 12_000;
@@ -291,6 +316,10 @@ mod tests {
             "tandem_calls{state=\"answered\"} 3",
             "tandem_sip_requests_received_total{method=\"INVITE\"} 7",
             "tandem_sip_responses_sent_total{status=\"486\"} 2",
+            "tandem_sip_connections_closed_total{reason=\"idle\"} 3",
+            "tandem_sip_connections_refused_total 4",
+            "tandem_sip_keepalives_total 5",
+            "tandem_sip_udp_dropped_total 6",
             "tandem_engine_dropped_packets_total{reason=\"not_rtp\"} 5",
             "tandem_engine_dropped_packets_total{reason=\"unknown_source\"} 0",
             "tandem_engine_port_losses_total{kind=\"overflowed\"} 11",

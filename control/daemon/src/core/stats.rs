@@ -46,8 +46,11 @@ impl Switch {
                 malformed.insert(reason.to_owned(), count);
             }
         }
-        if let Some(net) = net {
-            for (reason, count) in &net.counters().closed {
+        let sockets = net.map(Net::counters);
+        let mut connections_closed = BTreeMap::new();
+        if let Some(sockets) = sockets {
+            for (reason, count) in &sockets.closed {
+                connections_closed.insert((*reason).to_owned(), *count);
                 if matches!(*reason, "slow_sender" | "slow_receiver" | "framing") {
                     malformed.insert(format!("connection_{reason}"), *count);
                 }
@@ -66,6 +69,10 @@ impl Switch {
             transactions: (stack.client_transactions + stack.server_transactions) as u64,
             dialogs: stack.dialogs as u64,
             connections: net.map_or(0, |net| net.connections() as u64),
+            connections_closed,
+            connections_refused: sockets.map_or(0, |it| it.connections_refused),
+            keepalives: stack.keepalives_in + sockets.map_or(0, |it| it.keepalives),
+            udp_dropped: sockets.map_or(0, |it| it.udp_dropped),
             auth_challenges: auth.challenges,
             auth_failures: auth.failures,
         }

@@ -70,6 +70,23 @@ fn read_some(stream: &mut TcpStream) -> String {
 }
 
 #[test]
+fn what_the_sockets_count_is_published() {
+    let running = running("\"127.0.0.1:0\"");
+    let client = UdpSocket::bind("127.0.0.1:0").unwrap();
+    client.send_to(b"\r\n\r\n", running.core.udp_addresses()[0]).unwrap();
+    drop(TcpStream::connect(running.core.tcp_addresses()[0]).unwrap());
+    let start = std::time::Instant::now();
+    loop {
+        let sip = running.shared.stats().sip.clone();
+        if (sip.keepalives, sip.connections_closed.get("peer")) == (1, Some(&1)) {
+            break;
+        }
+        assert!(start.elapsed() < Duration::from_secs(5), "{sip:?}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+#[test]
 fn udp_answers_on_both_ip_versions() {
     let running = running("\"127.0.0.1:0\", \"[::1]:0\"");
     for server in running.core.udp_addresses() {
