@@ -17,6 +17,7 @@ use super::process::{EngineConfig, EngineProcess};
 use super::session::{Phase, Session, check_hello};
 use super::{Endpoint, EngineInfo, EngineLink, Family, LinkError, LinkEvent};
 use rustix::event::epoll;
+use rustix::process::{Pid, Signal, kill_process};
 use std::collections::VecDeque;
 use std::io::ErrorKind;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -50,6 +51,8 @@ const STABLE: Duration = Duration::from_secs(5);
 const RING_PAUSE: Duration = Duration::from_millis(1);
 /// Pause before an exhausted pool of endpoints is asked for again.
 pub(super) const PROVISION_PAUSE: Duration = Duration::from_millis(50);
+/// How often the workers are looked at for signs of life.
+pub(super) const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// How long an engine may take to end when it is told to.
 const STOP_LIMIT: Duration = Duration::from_secs(3);
 
@@ -91,6 +94,7 @@ pub struct LocalEngine {
     pub(super) renew_at: Instant,
     pub(super) install_deadline: Instant,
     pub(super) provision_at: Option<Instant>,
+    pub(super) look_at: Instant,
     /// The latest time that was passed in.
     pub(super) now: Instant,
 }
@@ -121,6 +125,7 @@ impl LocalEngine {
             renew_at: Instant::ZERO,
             install_deadline: Instant::ZERO,
             provision_at: None,
+            look_at: Instant::ZERO,
             now: Instant::ZERO,
         })
     }
@@ -272,6 +277,17 @@ impl LocalEngine {
         self.state = State::Down { retry_at: now + self.pause() };
     }
 
+    /// The attached engine lives and does nothing: ends it, so that another can take its place.
+    pub(super) fn give_up(&mut self, now: Instant, worker: u16) {
+        let State::Up(session) = &self.state else { return };
+        let pid = session.info.pid;
+        match self.process.as_mut().filter(|process| process.pid() == pid) {
+            Some(process) => process.kill(),
+            None => signal(pid, Signal::KILL),
+        }
+        self.lose(now, &format!("its worker {worker} hung, so it was killed"));
+    }
+
     fn fail(&mut self, now: Instant, error: LinkError) {
         if let State::Greeting { connection, .. } = self.take_state(now) {
             self.unwatch(connection.as_fd());
@@ -335,13 +351,7 @@ impl LocalEngine {
     }
 
     fn end_process(&mut self, pid: u32) {
-        let Some(target) = i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw) else {
-            return;
-        };
-        if let Err(error) = rustix::process::kill_process(target, rustix::process::Signal::TERM) {
-            tracing::warn!(%error, pid, "cannot end the engine");
-            return;
-        }
+        signal(pid, Signal::TERM);
         let clock = Clock::new();
         let deadline = clock.now() + STOP_LIMIT;
         while let Some(process) = &mut self.process {
@@ -350,6 +360,14 @@ impl LocalEngine {
             }
             std::thread::sleep(START_POLL);
         }
+    }
+}
+
+/// Tells an engine to end, one that an earlier control started included.
+fn signal(pid: u32, signal: Signal) {
+    let Some(target) = i32::try_from(pid).ok().and_then(Pid::from_raw) else { return };
+    if let Err(error) = kill_process(target, signal) {
+        tracing::warn!(%error, pid, "cannot end the engine");
     }
 }
 
@@ -380,8 +398,8 @@ impl EngineLink for LocalEngine {
                 let installing =
                     (session.phase == Phase::Installing).then_some(self.install_deadline);
                 let backed_up = session.is_backed_up().then(|| self.now + RING_PAUSE);
-                let timers = [Some(self.renew_at), installing, backed_up, self.provision_at];
-                timers.into_iter().flatten().min()
+                let timers = [installing, backed_up, self.provision_at];
+                timers.into_iter().flatten().chain([self.renew_at, self.look_at]).min()
             }
             State::Closed => None,
         }

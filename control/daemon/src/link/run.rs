@@ -1,6 +1,6 @@
 //! The attached engine: install what is wanted, read events, renew leases, ask for endpoints.
 
-use super::local::{INSTALL_LIMIT, LocalEngine, PROVISION_PAUSE, State};
+use super::local::{INSTALL_LIMIT, LOOK_EVERY, LocalEngine, PROVISION_PAUSE, State};
 use super::session::Phase;
 use super::{Endpoint, Family, Installed, LinkEvent};
 use std::time::Duration;
@@ -22,6 +22,7 @@ impl LocalEngine {
         self.install_deadline = now + INSTALL_LIMIT;
         self.renew_at = now + self.renewal();
         self.provision_at = None;
+        self.look_at = now + LOOK_EVERY;
         let wanted: Vec<Handle> = self.desired.wanted().collect();
         let State::Up(session) = &mut self.state else { return };
         for worker in 0..u16::try_from(session.lanes.len()).unwrap_or(0) {
@@ -63,6 +64,9 @@ impl LocalEngine {
         if self.is_closed() {
             return self.lose(now, "the engine has ended");
         }
+        if let Some(worker) = self.look(now) {
+            return self.give_up(now, worker);
+        }
         self.finish_installation(now);
         if now >= self.renew_at {
             self.renew(now);
@@ -72,6 +76,16 @@ impl LocalEngine {
             self.provision();
         }
         self.flush();
+    }
+
+    /// Looks for signs of life when it is time; a worker that shows none.
+    fn look(&mut self, now: Instant) -> Option<u16> {
+        let State::Up(session) = &mut self.state else { return None };
+        if now < self.look_at {
+            return None;
+        }
+        self.look_at = now + LOOK_EVERY;
+        session.hung_worker()
     }
 
     /// Reads what is there; `true` if more came while control was about to sleep.

@@ -12,6 +12,9 @@ use tandem_contract::hello::{
 use tandem_contract::limits::{MAX_TERMINATIONS, MAX_WORKERS};
 use tandem_hw::seqpacket::Connection;
 
+/// Looks in a row that may find nothing new from a worker, which publishes four times a second.
+const MISSED_LIMIT: u32 = 4;
+
 /// Octets of magic and version, which every version has first.
 const PREFIX: usize = 8;
 
@@ -79,6 +82,8 @@ pub(super) struct Session {
     audits: Vec<Option<HashSet<Handle>>>,
     /// Events that each worker has lost, as known.
     events_lost: Vec<u64>,
+    /// Per worker: when it published last, its clock, and how many looks in a row found the same.
+    heartbeats: Vec<(u64, u32)>,
     /// Free endpoints that were asked for, per worker.
     pub(super) provision: Vec<u32>,
 }
@@ -128,6 +133,7 @@ impl Session {
             found: Vec::new(),
             audits: vec![None; lanes.len()],
             events_lost: lanes.iter().map(lost_by).collect(),
+            heartbeats: vec![(0, 0); lanes.len()],
             provision: vec![0; lanes.len()],
             lanes,
         })
@@ -185,6 +191,21 @@ impl Session {
             }
         }
         lossy
+    }
+
+    /// Looks whether all workers publish; one that has not for several looks. Looks are counted,
+    /// not time, so that a pause of our own is no fault of the engine.
+    pub(super) fn hung_worker(&mut self) -> Option<u16> {
+        let mut hung = None;
+        for (lane, (published, missed)) in self.lanes.iter().zip(&mut self.heartbeats) {
+            let latest = lane.worker_counters().map_or(*published, |it| it.published_ns);
+            *missed = if latest == *published { missed.saturating_add(1) } else { 0 };
+            *published = latest;
+            if *missed >= MISSED_LIMIT {
+                hung = Some(lane.worker());
+            }
+        }
+        hung
     }
 
     pub(super) fn flush(&mut self) {

@@ -32,6 +32,10 @@ struct Log {
     forgot: Vec<Handle>,
     /// Does not read commands while set.
     stalled: bool,
+    /// Publishes nothing while set.
+    hung: bool,
+    /// Process that it claims to be.
+    pid: u32,
 }
 
 /// An engine of one worker on a thread; dropping it closes its socket, as death does.
@@ -54,6 +58,7 @@ struct Worker {
     end: EngineEnd<CommandSlot, EventSlot>,
     table: TableWriter<TerminationCounters>,
     workers: TableWriter<WorkerCounters>,
+    counters: WorkerCounters,
     to_control: Doorbell,
     log: Arc<Mutex<Log>>,
 }
@@ -98,7 +103,7 @@ fn greet(connection: &Connection, instance: u64, ring: u32, log: Arc<Mutex<Log>>
         workers: 1,
         instance,
         epoch: 1,
-        pid: std::process::id(),
+        pid: log.lock().unwrap().pid,
         port: PORT_SOCKET_MMSG,
         terminations: TABLE,
         command_ring: ring,
@@ -108,7 +113,7 @@ fn greet(connection: &Connection, instance: u64, ring: u32, log: Arc<Mutex<Log>>
     };
     let fds: [BorrowedFd<'_>; 4] = [lane.fd(), tables.fd(), to_engine.as_fd(), to_control.as_fd()];
     connection.send(bytemuck::bytes_of(&hello), &fds).unwrap();
-    let mut worker = Worker { end, table, workers, to_control, log };
+    let mut worker = Worker { end, table, workers, counters: WorkerCounters::default(), to_control, log };
     for index in 0..8 {
         let handle = handle(index);
         let rtp = local(index);
@@ -154,6 +159,10 @@ impl Worker {
     }
 
     fn turn(&mut self) {
+        if !self.log.lock().unwrap().hung {
+            self.counters.published_ns += 1;
+            self.workers.write(0, &self.counters);
+        }
         while !self.log.lock().unwrap().stalled {
             let Some(slot) = self.end.commands.pop() else { break };
             let (command, sequence) = Command::from_slot(&slot).unwrap();
@@ -193,8 +202,8 @@ impl Worker {
                     self.tell(Event::Refused { handle, sequence, refusal });
                 }
                 // Says that an event was lost, so that control asks again.
-                let counters = WorkerCounters { events_lost: 1, ..Default::default() };
-                self.workers.write(0, &counters);
+                self.counters.events_lost = 1;
+                self.workers.write(0, &self.counters);
             }
             Command::Provision { .. } => {}
         }
@@ -404,6 +413,37 @@ fn what_an_earlier_control_left_ends_with_its_engine_and_its_figures_stay() {
     engine.log().holds.clear();
     bench.put(1, 300);
     assert_eq!(bench.until("an end", ended), (handle(20), ContextId(4)));
+}
+
+#[test]
+fn an_engine_that_hangs_is_killed() {
+    let mut process = std::process::Command::new("sleep").arg("60").spawn().unwrap();
+    let mut bench = Bench::new();
+    let engine = bench.engine(1, 64, Log { pid: process.id(), ..Log::default() });
+    bench.attached();
+    bench.put(1, 30_000);
+    bench.until_true("figures", |link| link.counters(handle(1)).is_some());
+    let mut now = bench.clock.now();
+    let mut seconds = |bench: &mut Bench, seconds: u32| {
+        for _ in 0..seconds * 2 {
+            std::thread::sleep(Duration::from_millis(5));
+            now = now + Duration::from_millis(500);
+            bench.link.handle(now);
+        }
+    };
+    seconds(&mut bench, 5);
+    assert!(bench.link.info().is_some(), "it is idle and lives");
+    engine.log().hung = true;
+    seconds(&mut bench, 1);
+    assert!(bench.link.info().is_some(), "a pause is no death");
+    seconds(&mut bench, 2);
+    let reason = std::iter::from_fn(|| bench.link.poll_event()).find_map(|event| match event {
+        LinkEvent::Lost { reason } => Some(reason),
+        _ => None,
+    });
+    assert!(reason.is_some_and(|reason| reason.contains("worker 0 hung")));
+    let status = process.wait().unwrap();
+    assert_eq!(std::os::unix::process::ExitStatusExt::signal(&status), Some(9));
 }
 
 #[test]
