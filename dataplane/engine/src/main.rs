@@ -7,18 +7,22 @@
 mod host;
 
 use clap::Parser;
+use host::args::LogFormat;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
     let args = host::args::Args::parse();
     let filter = tracing_subscriber::EnvFilter::try_from_env("TANDEM_ENGINE_LOG")
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(&args.log));
-    tracing_subscriber::fmt()
+    let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
         .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
-        .with_target(false)
-        .init();
+        .with_target(false);
+    match args.log_format {
+        LogFormat::Text => log.init(),
+        LogFormat::Json => log.json().init(),
+    }
     match host::run(&args) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

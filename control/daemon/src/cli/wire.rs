@@ -4,7 +4,7 @@ use super::run::{MAX_SOCKET_PATH, engine_program, engine_socket};
 use super::{CliError, CliResult};
 use crate::check::system::workers;
 use crate::config::Config;
-use crate::config::types::{Advertised, PortKind};
+use crate::config::types::{Advertised, LogFormat, PortKind};
 use crate::core::{self, CoreHandle, Start, StartError};
 use crate::journal::{Journal, Recovered};
 use crate::link::local::LocalEngine;
@@ -72,6 +72,9 @@ fn engine_config(config: &Config, data: &Path) -> EngineConfig {
     let mut arguments: Vec<OsString> = Vec::new();
     if config.engine.pin {
         arguments.push("--pin".into());
+    }
+    if config.log.format == LogFormat::Json {
+        arguments.extend(["--log-format".into(), "json".into()]);
     }
     for (name, value) in [
         ("--terminations", media.max_terminations.to_string()),
@@ -143,11 +146,13 @@ mod tests {
 
     #[test]
     fn the_engine_lives_in_the_data_folder() {
-        let text = "[engine]\nlinger_s = 7\n[media]\nport_max = 30019\nworkers = 2";
+        let text = "[log]\nformat = \"json\"\n[engine]\nlinger_s = 7\n[media]\nport_max = 30019\nworkers = 2";
         let engine = engine_config(&config(text), Path::new("d"));
         assert_eq!(engine.endpoints_ahead, 5, "ten pairs for two workers");
         assert_eq!(engine.socket, Path::new("d/engine.sock"));
         let at = engine.arguments.iter().position(|word| word == "--linger").unwrap();
         assert_eq!(engine.arguments[at + 1], "7");
+        let at = engine.arguments.iter().position(|word| word == "--log-format").unwrap();
+        assert_eq!(engine.arguments[at + 1], "json");
     }
 }

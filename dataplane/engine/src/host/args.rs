@@ -61,6 +61,19 @@ pub(crate) struct Args {
     /// Log filter: error, warn, info, debug, trace (TANDEM_ENGINE_LOG comes first)
     #[arg(long, value_name = "FILTER", default_value = "info")]
     pub log: String,
+
+    /// How the log is written
+    #[arg(long, value_name = "FORMAT", value_enum, default_value_t = LogFormat::Text)]
+    pub log_format: LogFormat,
+}
+
+/// `--log-format`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LogFormat {
+    /// One line of text for each event
+    Text,
+    /// One JSON object for each event
+    Json,
 }
 
 /// First and last port.
