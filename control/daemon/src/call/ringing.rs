@@ -50,7 +50,7 @@ impl Call {
         }
     }
 
-    fn start_group_timer(&mut self, cx: &mut Cx<'_>) {
+    fn start_group_timer(&mut self, cx: &Cx<'_>) {
         self.group_until =
             self.fork.has_waiting().then(|| cx.world.now + cx.world.settings.ring_next);
     }

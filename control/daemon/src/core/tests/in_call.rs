@@ -223,12 +223,8 @@ fn an_engine_that_does_not_answer_delays_the_record_for_a_moment_only() {
     let mut bench = Bench::new();
     let (alice, _) = bench.established();
     bench.link.state().mute = true;
-    let bye = bench.phones[ALICE].stack.request_in_dialog(
-        bench.now,
-        alice,
-        Method::Bye,
-        Fields::new(),
-    );
+    let bye =
+        bench.phones[ALICE].stack.request_in_dialog(bench.now, alice, Method::Bye, Fields::new());
     bye.unwrap();
     bench.advance(Duration::from_millis(49));
     assert!(bench.phones[ALICE].has_nothing() && bench.phones[BOB].has_nothing());
