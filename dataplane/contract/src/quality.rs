@@ -139,7 +139,7 @@ fn one_way_delay_ms(measurement: &Measurement) -> Option<f64> {
 /// rate would give. 1 is random; less than 1 is counted as 1.
 #[must_use]
 pub fn burst_ratio(measurement: &Measurement) -> f64 {
-    let lost = measurement.burst_lost + measurement.gap_lost;
+    let lost = measurement.burst_lost.saturating_add(measurement.gap_lost);
     if measurement.loss_runs == 0 || measurement.expected == 0 {
         return 1.0;
     }
@@ -345,6 +345,18 @@ mod tests {
         assert_eq!(conversational.kind, Kind::Conversational);
         assert!(conversational.mos < listening.mos);
         assert_eq!(listening_quality(&m), Some(listening));
+    }
+
+    #[test]
+    fn nonsense_gives_some_figure_and_no_panic() {
+        let most = Measurement {
+            expected: 1,
+            burst_lost: u64::MAX,
+            gap_lost: u64::MAX,
+            loss_runs: 1,
+            ..measured(Codec::G711, 1, 0)
+        };
+        assert!(quality(&most).is_some_and(|quality| (1.0..=4.5).contains(&quality.mos)));
     }
 
     #[test]

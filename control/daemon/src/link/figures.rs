@@ -25,7 +25,8 @@ pub fn sum(before: &TerminationCounters, current: &TerminationCounters) -> Termi
 
 fn sum_rx(before: &Measurement, current: &Measurement) -> Measurement {
     if current.packets == 0 {
-        return Measurement { rtcp_packets: before.rtcp_packets + current.rtcp_packets, ..*before };
+        let rtcp_packets = before.rtcp_packets.saturating_add(current.rtcp_packets);
+        return Measurement { rtcp_packets, ..*before };
     }
     let add = u64::saturating_add;
     let mut interarrival = current.interarrival;
@@ -108,5 +109,11 @@ mod tests {
         assert_eq!((both.rx.jitter_ns, both.rx.jitter_max_ns), (4, 50));
         assert_eq!((both.rx.first_ns, both.rx.rtt_ns, both.rx.ssrc), (7, 1_000, 2));
         assert_eq!(both.tx_packets, 91);
+        // What another process wrote may be anything.
+        let most = TerminationCounters {
+            rx: Measurement { rtcp_packets: u64::MAX, ..Measurement::default() },
+            ..TerminationCounters::default()
+        };
+        assert_eq!(sum(&most, &most).rx.rtcp_packets, u64::MAX);
     }
 }

@@ -808,4 +808,12 @@ fn the_engine_s_figures_are_summed_by_reason() {
     let losses = view.port_losses;
     assert_eq!((losses.overflowed, losses.starved, losses.stale), (14, 0, u64::MAX));
     assert_eq!((view.residence.p99_ns, view.restarts, view.attached), (5_000, 2, true));
+    let most = tandem_contract::counters::WorkerCounters {
+        received: u64::MAX,
+        absorbed: [u64::MAX; 8],
+        dropped: [u64::MAX; tandem_contract::counters::REASON_SLOTS],
+        ..Default::default()
+    };
+    let view = view::engine_view(None, &[most, most], 0);
+    assert_eq!((view.received, view.absorbed, view.dropped["not_rtp"]), (u64::MAX, u64::MAX, u64::MAX));
 }

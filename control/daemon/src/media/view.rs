@@ -34,23 +34,28 @@ fn add(view: &mut EngineView, worker: &WorkerCounters) {
     for reason in DropReason::ALL {
         let count = worker.dropped[*reason as usize];
         if count > 0 {
-            *view.dropped.entry(reason.key().to_owned()).or_default() += count;
+            let sum = view.dropped.entry(reason.key().to_owned()).or_default();
+            *sum = sum.saturating_add(count);
         }
     }
-    view.received += worker.received;
-    view.forwarded += worker.forwarded;
-    view.absorbed += worker.absorbed.iter().sum::<u64>();
-    view.punted += worker.punted.iter().sum::<u64>();
-    view.sent += worker.sent;
-    view.copies += worker.copies;
-    view.originated += worker.originated;
-    view.received_octets += worker.received_octets;
-    view.sent_octets += worker.sent_octets;
-    view.terminations += worker.terminations;
-    view.endpoints_free += worker.endpoints_free;
-    view.turns += worker.turns;
-    view.busy_turns += worker.busy_turns;
-    view.events_lost += worker.events_lost;
+    for (sum, count) in [
+        (&mut view.received, worker.received),
+        (&mut view.forwarded, worker.forwarded),
+        (&mut view.absorbed, total(&worker.absorbed)),
+        (&mut view.punted, total(&worker.punted)),
+        (&mut view.sent, worker.sent),
+        (&mut view.copies, worker.copies),
+        (&mut view.originated, worker.originated),
+        (&mut view.received_octets, worker.received_octets),
+        (&mut view.sent_octets, worker.sent_octets),
+        (&mut view.terminations, worker.terminations),
+        (&mut view.endpoints_free, worker.endpoints_free),
+        (&mut view.turns, worker.turns),
+        (&mut view.busy_turns, worker.busy_turns),
+        (&mut view.events_lost, worker.events_lost),
+    ] {
+        *sum = sum.saturating_add(count);
+    }
     add_losses(&mut view.port_losses, &worker.port);
     let worst = &mut view.residence;
     *worst = Residence {
@@ -59,6 +64,11 @@ fn add(view: &mut EngineView, worker: &WorkerCounters) {
         p999_ns: worst.p999_ns.max(worker.residence_p999_ns),
         max_ns: worst.max_ns.max(worker.residence_max_ns),
     };
+}
+
+/// Sums what the engine says, whatever it says.
+fn total(counts: &[u64]) -> u64 {
+    counts.iter().copied().fold(0, u64::saturating_add)
 }
 
 fn add_losses(view: &mut PortLossesView, port: &PortLosses) {
