@@ -3,6 +3,7 @@
 use super::Finding;
 use crate::config::Config;
 use crate::config::types::PortKind;
+use crate::link::process::URING_REMEDY;
 use tandem_hw::port::socket::Uring;
 
 /// Looks at all kinds of ports.
@@ -12,7 +13,7 @@ pub fn look(config: &Config) -> Vec<Finding> {
         Ok(()) => Finding::ok("port.io_uring", "a packet was sent and received by io_uring"),
         Err(reason) => {
             let found = format!("not usable: {reason}");
-            let remedy = "allow io_uring (sysctl kernel.io_uring_disabled=0, and the container's seccomp profile) and run Linux 6.0 or newer";
+            let remedy = URING_REMEDY;
             match config.media.port {
                 PortKind::IoUring => Finding::error(
                     "port.io_uring",

@@ -13,8 +13,8 @@
 
 use super::desired::Desired;
 use super::endpoints::Endpoints;
-use super::process::{EngineConfig, EngineProcess};
-use super::session::{Phase, Session, check_hello};
+use super::process::{EngineConfig, EngineProcess, URING_REMEDY};
+use super::session::{MMSG, Phase, Session, check_hello};
 use super::{Endpoint, EngineInfo, EngineLink, Family, LinkError, LinkEvent};
 use rustix::event::epoll;
 use rustix::process::{Pid, Signal, kill_process};
@@ -28,6 +28,7 @@ use tandem_contract::event::EndCause;
 use tandem_contract::handle::{ContextId, Handle};
 use tandem_contract::hello::Hello;
 use tandem_hw::clock::Clock;
+use tandem_hw::port::socket::Uring;
 use tandem_hw::seqpacket::Connection;
 use tandem_wire::time::Instant;
 
@@ -239,6 +240,10 @@ impl LocalEngine {
         session.phase = Phase::Ready;
         let mut found = std::mem::take(&mut session.found);
         found.retain(|installed| !self.desired.is_known(installed.handle));
+        if session.info.port == MMSG && self.config.prefers_uring() {
+            let usable = Uring::is_available().map_err(|error| error.to_string());
+            tracing::warn!("{}", without_uring(usable));
+        }
         for installed in &found {
             self.desired.adopt(installed.handle, installed.context);
         }
@@ -361,6 +366,18 @@ impl LocalEngine {
             std::thread::sleep(START_POLL);
         }
     }
+}
+
+/// Why the engine goes without io_uring, and what to do, given whether it can be used now.
+fn without_uring(usable: Result<(), String>) -> String {
+    let (why, remedy) = match usable {
+        Ok(()) => ("not when it was started".to_owned(), "start the engine again to use it"),
+        Err(error) => (error, URING_REMEDY),
+    };
+    format!(
+        "the engine cannot use io_uring ({why}) and relays with recvmmsg and sendmmsg, which cost \
+         more system calls; {remedy}, or set media.port = \"mmsg\""
+    )
 }
 
 /// Tells an engine to end, one that an earlier control started included.
@@ -489,5 +506,24 @@ impl EngineLink for LocalEngine {
             self.end_process(pid);
         }
         self.state = State::Closed;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_port_without_io_uring_is_told_with_reason_and_remedy() {
+        let mut config = EngineConfig::new("s".into(), Vec::new());
+        assert!(!config.prefers_uring());
+        config.arguments = ["--pin", "--port-kind", "mmsg"].map(Into::into).into();
+        assert!(!config.prefers_uring(), "it is what was asked for");
+        config.arguments[2] = "auto".into();
+        assert!(config.prefers_uring());
+        let text = without_uring(Err("Operation not permitted".into()));
+        assert!(text.contains("(Operation not permitted)"), "{text}");
+        assert!(text.contains("io_uring_disabled=0") && text.contains("media.port"), "{text}");
+        assert!(without_uring(Ok(())).contains("start the engine again"));
     }
 }

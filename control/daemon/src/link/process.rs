@@ -16,6 +16,10 @@ const TAIL: u64 = 4_096;
 const LOG_LIMIT: u64 = 16 << 20;
 const PROGRAM: &str = "tandem-engine";
 
+/// What makes io_uring usable.
+pub const URING_REMEDY: &str = "allow io_uring (sysctl kernel.io_uring_disabled=0, and the \
+    container's seccomp profile) and run Linux 6.0 or newer";
+
 /// How an engine on this machine is found and started.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EngineConfig {
@@ -51,6 +55,12 @@ impl EngineConfig {
             endpoints_ahead: limits::DEFAULT_ENDPOINTS_AHEAD,
             arguments: Vec::new(),
         }
+    }
+
+    /// Whether the engine uses io_uring if it can.
+    #[must_use]
+    pub fn prefers_uring(&self) -> bool {
+        self.arguments.windows(2).any(|it| it[0] == "--port-kind" && it[1] == "auto")
     }
 
     fn program(&self) -> PathBuf {

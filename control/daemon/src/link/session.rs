@@ -49,11 +49,14 @@ pub(super) fn check_hello(bytes: &[u8], peer_pid: u32) -> Result<Hello, LinkErro
     Ok(hello)
 }
 
+/// Name of the port without io_uring.
+pub(super) const MMSG: &str = "socket(mmsg)";
+
 /// Name of a port kind.
 fn port_name(port: u32) -> &'static str {
     match port {
         PORT_SOCKET_URING => "socket(io_uring)",
-        PORT_SOCKET_MMSG => "socket(mmsg)",
+        PORT_SOCKET_MMSG => MMSG,
         _ => "unknown",
     }
 }
