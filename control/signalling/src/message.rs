@@ -174,13 +174,6 @@ impl Message {
         self.inner.index.first(header).is_some()
     }
 
-    /// How many rows of this header there are.
-    #[must_use]
-    pub fn count_rows(&self, header: Header) -> usize {
-        let Some(first) = self.inner.index.first(header) else { return 0 };
-        self.inner.index.rows.iter().skip(first).filter(|row| row.header == header).count()
-    }
-
     /// All header rows in order, unknown ones included.
     pub fn rows(&self) -> impl Iterator<Item = HeaderRow<'_>> {
         let octets = &self.inner.octets;

@@ -309,10 +309,4 @@ impl Calls {
             self.with(world, slot, |call, cx| call.shut_down(cx));
         }
     }
-
-    /// Calls whose record is not written yet.
-    #[must_use]
-    pub fn unfinished(&self) -> usize {
-        self.table.all().filter(|call| !call.ended).count()
-    }
 }

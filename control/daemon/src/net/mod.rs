@@ -213,12 +213,6 @@ impl Net {
         self.watch(fd, Token::External(token), epoll::EventFlags::IN)
     }
 
-    /// Forgets a descriptor that [`Net::watch_external`] was given.
-    pub fn unwatch_external(&self, fd: impl AsFd) {
-        // Already gone if the descriptor was closed.
-        let _ = epoll::delete(&self.epoll, fd);
-    }
-
     /// Wakes this thread from others.
     #[must_use]
     pub fn waker(&self) -> Waker {

@@ -137,11 +137,6 @@ impl SessionDescription {
         })
     }
 
-    /// All media lines in order.
-    pub fn medias(&self) -> impl Iterator<Item = MediaLine<'_>> {
-        (0..self.media_count()).filter_map(|index| self.media(index))
-    }
-
     /// Replaces the port of a media line; a port count goes (one port pair is all there is).
     pub fn set_port(&mut self, media: usize, port: u16) {
         let Some(line) = self.media(media) else { return };

@@ -94,7 +94,7 @@ impl Fields {
 /// ```
 /// use tandem_signalling::stack::Reply;
 /// let busy = Reply::new(486);
-/// let moved = Reply::new(302).header("Contact", "<sip:bob@192.0.2.4>").to_tagless();
+/// let moved = Reply::new(302).header("Contact", "<sip:bob@192.0.2.4>");
 /// assert_eq!(busy.status(), 486);
 /// assert_ne!(busy, moved);
 /// ```
@@ -103,7 +103,6 @@ pub struct Reply {
     status: u16,
     reason: Option<String>,
     fields: Fields,
-    tagged: bool,
 }
 
 impl Reply {
@@ -120,7 +119,6 @@ impl Reply {
                 has_max_forwards: false,
                 has_product: false,
             },
-            tagged: true,
         }
     }
 
@@ -154,13 +152,6 @@ impl Reply {
         self
     }
 
-    /// Leaves the To tag away from a provisional response, which then opens no dialog.
-    #[must_use]
-    pub const fn to_tagless(mut self) -> Self {
-        self.tagged = false;
-        self
-    }
-
     /// The response code.
     #[must_use]
     pub const fn status(&self) -> u16 {
@@ -173,10 +164,6 @@ impl Reply {
 
     pub(crate) const fn content(&self) -> &Fields {
         &self.fields
-    }
-
-    pub(crate) const fn is_tagged(&self) -> bool {
-        self.tagged || self.status >= 200
     }
 }
 

@@ -222,12 +222,6 @@ impl Dialog {
             || self.accept.is_some()
     }
 
-    /// Whether a 2xx to our INVITE waits for [`Stack::ack`](super::Stack::ack).
-    #[must_use]
-    pub const fn ack_is_due(&self) -> bool {
-        self.ack_due.is_some()
-    }
-
     /// The URI that the next request is sent to: the first route, else the remote target.
     #[must_use]
     pub fn next_hop(&self) -> &str {

@@ -278,18 +278,6 @@ impl Stack {
             .map(|(key, dialog)| (DialogId(key), dialog))
     }
 
-    /// The dialog of a Call-ID, our tag and the peer's (Replaces, RFC 3891).
-    #[must_use]
-    pub fn find_dialog(
-        &self,
-        call_id: &str,
-        local_tag: &str,
-        remote_tag: &str,
-    ) -> Option<DialogId> {
-        let print = self.dialog_print(call_id, local_tag, remote_tag);
-        self.dialog_index.get(&print).copied().map(DialogId)
-    }
-
     /// Where the next requests of a dialog go, unless [`Dialog::next_hop`] is an address that can
     /// be reached: after that name was resolved, or the peer came back on another flow.
     ///
@@ -367,16 +355,6 @@ impl Stack {
 /// What timers A, D, E, G, I, J and K depend on.
 const fn reliability_of(flow: &Flow) -> Reliability {
     if flow.transport.is_reliable() { Reliability::Reliable } else { Reliability::Unreliable }
-}
-
-/// Max-Forwards of a request that goes on through us: one less than what came in, 70 if it had
-/// none; `None` when it may not go on and is to be answered 483 (RFC 3261 §16.3, §16.6).
-#[must_use]
-pub fn forward_max_forwards(request: &Message) -> Option<u8> {
-    match request.max_forwards() {
-        None => Some(DEFAULT_MAX_FORWARDS),
-        Some(hops) => hops.checked_sub(1),
-    }
 }
 
 #[cfg(test)]

@@ -395,7 +395,7 @@ impl Stack {
     ) -> Option<Arc<[u8]>> {
         let server = self.servers.get(key)?;
         let request = server.request.as_ref()?;
-        let tag = (reply.status() > 100 && reply.is_tagged()).then_some(&*server.local_tag);
+        let tag = (reply.status() > 100).then_some(&*server.local_tag);
         let bytes = self.write_response(request, reply, tag, contact);
         let server = self.servers.get_mut(key)?;
         server.response = Some(Arc::clone(&bytes));

@@ -559,16 +559,12 @@ fn a_stray_response_is_dropped() {
 }
 
 #[test]
-fn loops_and_hops_are_noticed() {
+fn loops_are_noticed() {
     let mut it = stack();
     let (_, request) = invite(&mut it, udp());
     assert!(it.has_looped(&udp(), &request), "its Via and its Call-ID are ours");
     let fresh = Message::parse(&Peer::new("INVITE", "z9hG4bK1", 1).bytes()).unwrap();
     assert!(!it.has_looped(&udp(), &fresh));
-    assert_eq!(forward_max_forwards(&fresh), Some(69));
-    let text = String::from_utf8(fresh.bytes().to_vec()).unwrap();
-    let last = Message::parse(text.replace("Forwards: 70", "Forwards: 0").as_bytes()).unwrap();
-    assert_eq!(forward_max_forwards(&last), None);
 }
 
 #[test]

@@ -91,7 +91,7 @@ impl Stack {
         let server = self.servers.get(key).ok_or(StackError::NoTransaction)?;
         let request = server.request.clone().ok_or(StackError::AlreadyFinal)?;
         let opens = server.method == Method::Invite && request.to_tag().is_none();
-        let makes_dialog = reply.status() >= 200 || (reply.status() > 100 && reply.is_tagged());
+        let makes_dialog = reply.status() > 100;
         if opens && makes_dialog && reply.status() < 300 && server.dialog.is_none() {
             self.open_dialog(key, &request)?;
         }
