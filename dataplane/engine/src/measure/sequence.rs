@@ -40,8 +40,9 @@ impl StreamHot {
         changed
     }
 
-    /// Takes over a stream that an earlier engine measured up to the extended number `sequence`;
-    /// what was lost since then counts as lost.
+    /// Takes over a stream that an earlier engine measured up to the extended number `sequence`.
+    /// Nobody knows what that engine still relayed after its last figures, so the numbers up to
+    /// the next packet count as a restart and not as loss.
     pub fn resume(&mut self, window: &mut Window, cold: &mut StreamCold, ssrc: u32, sequence: u32) {
         self.ssrc = ssrc;
         self.ext = EXT_BASE + u64::from(sequence);
@@ -110,8 +111,16 @@ impl StreamHot {
         step: u16,
     ) -> bool {
         if (2..=MAX_STEP).contains(&step) {
+            let mut step = u64::from(step);
+            if self.ext < cold.base {
+                // The first packet since the stream was taken over.
+                self.ext += step - 1;
+                self.begin_at(window, cold);
+                cold.restarts += 1;
+                step = 1;
+            }
             let entered = self.ext / 64 + 1;
-            self.ext += u64::from(step);
+            self.ext += step;
             self.enter_words_from(window, cold, entered);
             window.set(self.ext);
             return true;

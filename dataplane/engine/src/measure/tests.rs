@@ -160,14 +160,17 @@ fn an_ssrc_change_begins_anew_and_keeps_the_sums() {
 }
 
 #[test]
-fn resuming_counts_the_outage_as_loss() {
+fn what_passed_while_engines_changed_is_a_restart_and_no_loss() {
     let mut feed = Feed::new();
     feed.receiver.resume(7, 0x2_0005);
     assert_eq!((feed.get().expected, feed.get().lost), (0, 0));
     feed.sequence(8);
     let m = feed.get();
-    assert_eq!((m.ext_sequence, m.expected, m.lost), (0x2_0008, 3, 2));
-    assert_eq!((m.ssrc_changes, m.gap_lost + m.burst_lost), (0, 2));
+    assert_eq!((m.ext_sequence, m.expected, m.lost, m.restarts), (0x2_0008, 1, 0, 1));
+    feed.sequence(10);
+    let m = feed.get();
+    assert_eq!((m.expected, m.lost, m.restarts), (3, 1, 1));
+    assert_eq!((m.ssrc_changes, m.gap_lost + m.burst_lost), (0, 1));
 }
 
 #[test]
