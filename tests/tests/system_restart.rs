@@ -82,5 +82,8 @@ fn a_killed_engine_is_started_again_and_calls_go_on() {
     // At most one second of the stream is not relayed, and what the old engine counted stays.
     let packets = leg["rx_packets"].as_u64().unwrap();
     assert!((430..=500).contains(&packets), "{record}");
+    // What passed between the two engines is a restart, not an invented loss.
+    assert_eq!(leg["lost"], 0, "{record}");
+    assert_eq!(leg["restarts"], 1, "{record}");
     assert_eq!(record["cause"]["sip_status"], 200);
 }
