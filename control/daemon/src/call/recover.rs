@@ -69,7 +69,7 @@ impl Recovery {
             },
             MediaEvent::FoundEnded { call, legs } => {
                 if let Some(lost) = self.lost.remove(&CallId(call.0)) {
-                    write_record(world, lost.call, Some(legs));
+                    write_record(world, lost.call, legs, lost.found);
                 }
             }
             _ => {}
@@ -87,15 +87,15 @@ impl Recovery {
         let now = world.now;
         for (id, lost) in self.lost.extract_if(|_, lost| lost.until <= now) {
             let key = CallKey(id.0);
-            let legs = lost.found.then(|| world.media.report_found(key));
+            let legs = world.media.report_found(key);
             world.media.end_found(now, key);
-            write_record(world, lost.call, legs);
+            write_record(world, lost.call, legs, lost.found);
         }
     }
 }
 
-fn write_record(world: &mut World, call: AliveCall, legs: Option<Vec<LegReport>>) {
-    let known = legs.is_some();
+/// Writes the record; `found` if the engine relayed the call until now.
+fn write_record(world: &mut World, call: AliveCall, legs: Vec<LegReport>, found: bool) {
     let answered = call.answered.as_ref();
     let mut record = CallRecord {
         id: call.setup.id,
@@ -114,11 +114,11 @@ fn write_record(world: &mut World, call: AliveCall, legs: Option<Vec<LegReport>>
             by: ReleasedBy::Tandem,
         },
         recovered: true,
-        legs: legs.unwrap_or_default(),
+        legs,
     };
     record.fill_durations();
-    if !known {
-        // Without the engine nobody knows how long they talked, or how long it rang.
+    if !found {
+        // Nobody saw when it ended: how long they talked, or how long it rang, is not known.
         record.duration_ms = None;
         record.ring_ms = None;
     }

@@ -122,6 +122,10 @@ impl EngineLink for FakeLink {
         self.state().counters.get(&handle).copied()
     }
 
+    fn remains(&self) -> Vec<TerminationCounters> {
+        self.state().counters.values().filter(|counters| counters.alive == 0).copied().collect()
+    }
+
     fn worker_counters(&self) -> Vec<WorkerCounters> {
         vec![WorkerCounters::default()]
     }

@@ -111,6 +111,12 @@ impl WorkerLane {
         self.terminations.read(index).filter(|counters| counters.handle == handle)
     }
 
+    /// Last figures of terminations that have ended.
+    pub(super) fn remains(&self) -> impl Iterator<Item = TerminationCounters> {
+        let all = (0..self.table_len()).filter_map(|index| self.terminations.read(index));
+        all.filter(|counters| counters.handle.is_some() && counters.alive == 0)
+    }
+
     /// Published figures of the worker.
     #[must_use]
     pub(super) fn worker_counters(&self) -> Option<WorkerCounters> {

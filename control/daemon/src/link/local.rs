@@ -13,6 +13,7 @@
 
 use super::desired::Desired;
 use super::endpoints::Endpoints;
+use super::lanes::WorkerLane;
 use super::process::{EngineConfig, EngineProcess, URING_REMEDY};
 use super::session::{MMSG, Phase, Session, check_hello};
 use super::{Endpoint, EngineInfo, EngineLink, Family, LinkError, LinkEvent};
@@ -481,6 +482,13 @@ impl EngineLink for LocalEngine {
             _ => None,
         };
         self.desired.figures(handle, current)
+    }
+
+    fn remains(&self) -> Vec<TerminationCounters> {
+        match &self.state {
+            State::Up(session) => session.lanes.iter().flat_map(WorkerLane::remains).collect(),
+            _ => Vec::new(),
+        }
     }
 
     fn worker_counters(&self) -> Vec<WorkerCounters> {

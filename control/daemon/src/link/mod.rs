@@ -290,6 +290,10 @@ pub trait EngineLink: fmt::Debug + Send {
     /// included. `None` if nothing is known (yet).
     fn counters(&self, handle: Handle) -> Option<TerminationCounters>;
 
+    /// Last figures of all terminations that have ended in the attached engine and whose place is
+    /// not used again. It reads all tables: not for every call.
+    fn remains(&self) -> Vec<TerminationCounters>;
+
     /// Figures of each worker of the attached engine.
     fn worker_counters(&self) -> Vec<WorkerCounters>;
 

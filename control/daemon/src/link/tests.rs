@@ -304,12 +304,15 @@ fn a_running_engine_is_attached_and_what_it_holds_is_told() {
     });
 
     // What nobody wants can be ended.
+    assert!(bench.link.remains().is_empty());
     bench.link.subtract(Instant::ZERO, handle(20));
     let ended = bench.until("an end", |event| match event {
         LinkEvent::Ended { handle, context, .. } => Some((handle, context)),
         _ => None,
     });
     assert_eq!(ended, (handle(20), ContextId(4)));
+    let remains = bench.link.remains();
+    assert_eq!((remains.len(), remains[0].handle), (1, handle(20)));
 }
 
 #[test]

@@ -789,6 +789,45 @@ fn a_found_call_whose_end_overtook_the_news_of_it_is_counted_out() {
 }
 
 #[test]
+fn a_call_that_ended_while_no_control_was_there_is_counted_out_of_the_tables() {
+    let mut bench = Bench::new();
+    let last = |index: u32, leg: u8, context: u64| TerminationCounters {
+        alive: 0,
+        leg,
+        context: ContextId(context),
+        ..figures(Handle { engine: 0, worker: 0, index, generation: 4 }, 50 + u64::from(index), 0)
+    };
+    for counters in [last(1, 0, 77), last(2, 1, 77), last(3, 0, 78)] {
+        bench.link.state().counters.insert(counters.handle, counters);
+    }
+    let attached = || LinkEvent::Attached {
+        info: crate::link::EngineInfo::default(),
+        reinstalled: 0,
+        found: Vec::new(),
+        outage: Duration::ZERO,
+    };
+    bench.link.state().events.push_back(attached());
+    let told: Vec<_> = bench
+        .media
+        .handle_link(NOW)
+        .into_iter()
+        .filter_map(|event| match event {
+            MediaEvent::FoundEnded { call, legs } => {
+                Some((call.0, legs.iter().map(|leg| leg.rx_packets).collect::<Vec<_>>()))
+            }
+            _ => None,
+        })
+        .collect();
+    assert_eq!(told, [(77, vec![51, 52]), (78, vec![53])]);
+    assert!(bench.media.found.is_empty());
+    // Later engines leave calls of our own.
+    let own = last(4, 0, 79);
+    bench.link.state().counters.insert(own.handle, own);
+    bench.link.state().events.push_back(attached());
+    assert_eq!(bench.media.handle_link(NOW).len(), 1);
+}
+
+#[test]
 fn the_engine_s_figures_are_summed_by_reason() {
     let mut worker = tandem_contract::counters::WorkerCounters {
         received: 10,

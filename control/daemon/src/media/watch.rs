@@ -25,9 +25,10 @@ impl MediaPlane {
         match event {
             LinkEvent::Attached { info, reinstalled, found, outage } => {
                 self.restarts += u64::from(self.attached);
-                self.attached = true;
+                let first = !std::mem::replace(&mut self.attached, true);
                 out.push(MediaEvent::EngineBack { info, reinstalled, outage });
-                self.tell_found(&found, out);
+                let remains = if first { self.link.remains() } else { Vec::new() };
+                self.tell_found(&found, &remains, out);
             }
             LinkEvent::Lost { reason } => out.push(MediaEvent::EngineLost { reason }),
             LinkEvent::Failed(error) => {
@@ -136,7 +137,14 @@ impl MediaPlane {
         out.push(MediaEvent::FoundEnded { call: CallKey(context.0), legs });
     }
 
-    fn tell_found(&mut self, found: &[Installed], out: &mut Vec<MediaEvent>) {
+    /// Tells what an earlier control left: what lives on, with what of it `remains` in the tables,
+    /// and calls of which only that remains.
+    fn tell_found(
+        &mut self,
+        found: &[Installed],
+        remains: &[TerminationCounters],
+        out: &mut Vec<MediaEvent>,
+    ) {
         let mut fresh = Vec::new();
         for installed in found {
             let entries = self.found.entry(installed.context).or_default();
@@ -149,6 +157,19 @@ impl MediaPlane {
                     fresh.push(installed.context);
                 }
             }
+        }
+        let mut over = Vec::new();
+        for last in remains.iter().filter(|last| !self.owners.contains_key(&last.handle)) {
+            let entries = self.found.entry(last.context).or_default();
+            if entries.is_empty() {
+                over.push(last.context);
+            }
+            if entries.iter().all(|entry| entry.handle != last.handle) {
+                entries.push(Found { handle: last.handle, figures: Some(*last), ended: true });
+            }
+        }
+        for context in over {
+            self.count_out(context, out);
         }
         for context in fresh {
             let legs = self.found_reports(context);

@@ -2,7 +2,9 @@
 
 use super::*;
 use crate::link::{EngineInfo, Installed, LinkEvent};
+use tandem_contract::counters::TerminationCounters;
 use tandem_contract::event::EndCause;
+use tandem_contract::measure::Measurement;
 use tandem_wire::addr::SockAddr;
 
 #[test]
@@ -113,6 +115,37 @@ fn a_call_of_whose_end_the_engine_says_nothing_gets_its_record_after_its_lease()
     assert!(bench.switch.recovery.is_empty());
     assert!(bench.only_record().recovered);
     assert!(bench.link.state().subtracted.contains(&handle));
+}
+
+#[test]
+fn a_call_that_ended_before_the_restart_keeps_its_figures() {
+    let mut bench = Bench::new();
+    let _ = bench.established();
+    {
+        let mut state = bench.link.state();
+        let put = std::mem::take(&mut state.put);
+        state.counters = put
+            .into_iter()
+            .map(|(handle, spec)| {
+                let rx = Measurement { packets: 7, expected: 7, ..Measurement::default() };
+                let (leg, context) = (spec.leg, spec.context);
+                (handle, TerminationCounters { handle, leg, context, rx, ..Default::default() })
+            })
+            .collect();
+    }
+    bench.restart();
+    bench.link.state().events.push_back(LinkEvent::Attached {
+        info: EngineInfo::default(),
+        reinstalled: 0,
+        found: Vec::new(),
+        outage: Duration::ZERO,
+    });
+    bench.switch.handle_engine();
+    assert!(bench.switch.recovery.is_empty());
+    let record = bench.only_record();
+    assert_eq!((record.recovered, record.duration_ms), (true, None), "nobody saw its end");
+    let legs: Vec<_> = record.legs.iter().map(|it| (it.leg.as_str(), it.rx_packets)).collect();
+    assert_eq!(legs, [("caller", 7), ("callee", 7)]);
 }
 
 #[test]
