@@ -1,4 +1,4 @@
-//! Ways of media and signalling beyond two phones in one IPv4 network: IPv6 and SRTP.
+//! Ways of media and signalling beyond two phones in one IPv4 network: IPv6, SRTP, NAT.
 
 use serde_json::Value;
 use std::path::Path;
@@ -150,5 +150,69 @@ fn an_answer_in_the_clear_to_an_offer_of_srtp_is_refused_with_a_warning() {
     // Bob, who answered, is hung up on.
     let record = call(&stage, alice, BOB);
     assert_eq!(record["cause"]["sip_status"], 488, "{record}");
+    stage.no_call_is_left();
+}
+
+/// An address that nobody can reach, as phones behind a NAT name it.
+const HIDDEN: &str = "192.168.99.9:5099";
+const HIDDEN_VIA: (&str, &str) =
+    ("[local_ip]:[local_port];branch=[branch]", "192.168.99.9:5099;branch=[branch];rport");
+const HIDDEN_USER: (&str, &str) =
+    ("<sip:[me]@[local_ip]:[local_port];", "<sip:[me]@192.168.99.9:5099;");
+const HIDDEN_HOST: (&str, &str) = ("<sip:[local_ip]:[local_port];", "<sip:192.168.99.9:5099;");
+const HIDDEN_MEDIA: (&str, &str) = ("c=IN IP[media_ip_type] [media_ip]", "c=IN IP4 192.168.99.9");
+
+/// Alice and bob, who say private addresses and come from others.
+fn behind_a_nat(test: &str) -> Option<Stage> {
+    let stage = Stage::set(test, &["tshark"], "")?;
+    let edits = [HIDDEN_VIA, HIDDEN_USER];
+    for script in [Script { me: "alice", ..ALICE }, BOB] {
+        let done = stage.run(Script { scenario: "register", edits: &edits, ..script }).finish();
+        assert!(done.is_ok(), "{done:?}\n{}", stage.appliance.log());
+    }
+    let contacts = stage.registrations();
+    assert_eq!(contacts.len(), 2, "{contacts:?}");
+    assert!(contacts.iter().all(|it| it.to_string().contains(HIDDEN)), "{contacts:?}");
+    Some(stage)
+}
+
+#[test]
+fn phones_behind_a_nat_hear_each_other() {
+    let Some(stage) = behind_a_nat("phones_behind_a_nat_hear_each_other") else { return };
+    let sent = play(stage.path());
+    let near = Capture::start(&stage.net.server(), &Net::server_interface(1), stage.path());
+    let far = Capture::start(&stage.net.server(), &Net::server_interface(2), stage.path());
+    let alice = [SHORTER, HIDDEN_VIA, HIDDEN_USER, HIDDEN_MEDIA];
+    let bob = [HIDDEN_HOST, HIDDEN_MEDIA, ("<recv request=\"ACK\"/>", PLAYING)];
+    // ACK and BYE of alice reach bob, or his scenario would not pass.
+    let record = call(&stage, Script { edits: &alice, ..ALICE }, Script { edits: &bob, ..BOB });
+    assert_eq!(record["cause"]["sip_status"], 200, "{record}");
+    for (name, capture, client) in [("caller", near, 1), ("callee", far, 2)] {
+        let leg = leg(&record, name);
+        // Another source than the SDP names is believed at its fourth packet.
+        let figure = |name: &str| leg[name].as_u64().unwrap();
+        assert_eq!(figure("rx_packets") + figure("dropped"), sent, "{record}");
+        assert!(figure("dropped") <= 3, "{record}");
+        let remote = leg["remote"].as_str().unwrap();
+        assert!(remote.starts_with(&format!("{}:", Net::client_ip(client))), "{name}: {remote}");
+        let file = capture.unwrap().stop().unwrap();
+        let heard = rtp_packets(&file, &Net::server_ip(1), &Net::client_ip(client)).unwrap();
+        // What came before the other's first packet had nowhere to go.
+        assert!(heard.len() as u64 * 10 >= sent * 9, "{name} heard {} of {sent}", heard.len());
+        assert!(heard.len() as u64 <= sent);
+    }
+}
+
+#[test]
+fn a_phone_behind_a_nat_is_hung_up_on() {
+    let Some(stage) = behind_a_nat("a_phone_behind_a_nat_is_hung_up_on") else { return };
+    let alice = [HIDDEN_VIA, HIDDEN_USER, HIDDEN_MEDIA];
+    let bob = [HIDDEN_VIA, HIDDEN_HOST, HIDDEN_MEDIA];
+    let record = call(
+        &stage,
+        Script { scenario: "uac_long", edits: &alice, ..ALICE },
+        Script { scenario: "uas_hangup", edits: &bob, ..BOB },
+    );
+    assert_eq!(record["cause"]["by"], "callee", "{record}");
     stage.no_call_is_left();
 }
