@@ -113,7 +113,8 @@ fn greet(connection: &Connection, instance: u64, ring: u32, log: Arc<Mutex<Log>>
     };
     let fds: [BorrowedFd<'_>; 4] = [lane.fd(), tables.fd(), to_engine.as_fd(), to_control.as_fd()];
     connection.send(bytemuck::bytes_of(&hello), &fds).unwrap();
-    let mut worker = Worker { end, table, workers, counters: WorkerCounters::default(), to_control, log };
+    let mut worker =
+        Worker { end, table, workers, counters: WorkerCounters::default(), to_control, log };
     for index in 0..8 {
         let handle = handle(index);
         let rtp = local(index);

@@ -645,7 +645,12 @@ fn a_line_that_comes_and_goes_has_one_report_with_all_its_packets() {
         legs.iter().map(|l| (l.leg.as_str(), l.media.len(), l.rx_packets, l.lost)).collect();
     assert_eq!(
         said,
-        [("caller", 5, 0, 0), ("caller", 32, 1_400, 1_400), ("callee", 5, 0, 0), ("callee", 32, 0, 0)]
+        [
+            ("caller", 5, 0, 0),
+            ("caller", 32, 1_400, 1_400),
+            ("callee", 5, 0, 0),
+            ("callee", 32, 0, 0)
+        ]
     );
     assert_eq!(legs[1].codec.as_deref(), Some("VP8/90000"));
     assert!(bench.link.state().counters.is_empty(), "nothing is left in the link");
@@ -854,5 +859,8 @@ fn the_engine_s_figures_are_summed_by_reason() {
         ..Default::default()
     };
     let view = view::engine_view(None, &[most, most], 0);
-    assert_eq!((view.received, view.absorbed, view.dropped["not_rtp"]), (u64::MAX, u64::MAX, u64::MAX));
+    assert_eq!(
+        (view.received, view.absorbed, view.dropped["not_rtp"]),
+        (u64::MAX, u64::MAX, u64::MAX)
+    );
 }
