@@ -75,13 +75,15 @@ impl Switch {
             secret,
         );
         let recovery = Recovery::new(parts.now, parts.recovered.alive);
-        Self {
+        let mut switch = Self {
             world,
             calls: Calls::new(),
             recovery,
             engine_changed: false,
             refusals: VecDeque::new(),
-        }
+        };
+        switch.check_users();
+        switch
     }
 
     /// Sets the time; every handler works at the time set last.
@@ -145,6 +147,18 @@ impl Switch {
         if due(self.world.media.next_timeout()) {
             let events = self.world.media.tick(now);
             self.handle_media(events);
+        }
+    }
+
+    /// Ends the registrations of users who are gone, if the users have changed: their phones must
+    /// not be called again should the name be given to somebody else.
+    pub fn check_users(&mut self) {
+        let gone = self.world.registrar.drop_gone_users();
+        if !gone.is_empty() {
+            tracing::info!(contacts = gone.len(), "contacts of users who are gone are removed");
+        }
+        for it in gone {
+            self.unregistered(it.aor, it.contact, false);
         }
     }
 

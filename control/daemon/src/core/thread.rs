@@ -83,6 +83,7 @@ impl Worker {
     fn turn(&mut self) {
         let now = self.clock.now();
         self.switch.set_time(now, Timestamp::now());
+        self.switch.check_users();
         let mut handled = 0;
         while let Some(input) = self.net.next_input(now) {
             match input {

@@ -207,6 +207,12 @@ impl Bindings {
         taken
     }
 
+    /// Takes away the contacts of all addresses of record that are not to be kept.
+    pub fn retain(&mut self, keep: impl Fn(&str) -> bool) -> Vec<Registration> {
+        let gone: Vec<_> = self.by_aor.keys().filter(|aor| !keep(aor)).cloned().collect();
+        gone.iter().flat_map(|aor| self.take(aor)).map(|b| b.registration).collect()
+    }
+
     /// Takes away what has run out.
     pub fn expire(&mut self, now: Instant) -> Vec<Registration> {
         let mut gone = Vec::new();
@@ -436,6 +442,19 @@ mod tests {
             Err(Refused::TooMany)
         );
         assert_eq!(contacts(&all), ["sip:a@1"]);
+    }
+
+    #[test]
+    fn what_is_not_kept_goes_with_its_deadline() {
+        let mut all = Bindings::new(8);
+        let both = [want("sip:a@1", 60), want("sip:b@1", 90)];
+        all.update(&register("x", 1, 0), &both, same_flow).unwrap();
+        let bob = Register { aor: "sip:bob@tandem", ..register("y", 1, 0) };
+        all.update(&bob, &[want("sip:c@1", 80)], same_flow).unwrap();
+        let gone = all.retain(|aor| aor != "sip:alice@tandem");
+        assert_eq!(gone.len(), 2);
+        assert_eq!((all.len(), all.next_timeout()), (1, Some(Instant::from_millis(80_000))));
+        assert!(all.retain(|_| true).is_empty());
     }
 
     #[test]

@@ -15,10 +15,11 @@ pub use auth::Role;
 use crate::core::Settings;
 use crate::net::flow_to;
 use crate::record::Registration;
-use crate::store::users::UserList;
+use crate::store::users::{UserList, UserMap};
 use bindings::{Binding, Bindings};
 use core::time::Duration;
 use jiff::Timestamp;
+use std::sync::Arc;
 use tandem_signalling::digest::Authenticator;
 use tandem_signalling::name_addr::NameAddr;
 use tandem_signalling::stack::{Flow, Transport};
@@ -38,6 +39,8 @@ pub struct AuthCounters {
 #[derive(Debug)]
 pub struct Registrar {
     users: UserList,
+    /// The users that all bindings belong to.
+    users_seen: Option<Arc<UserMap>>,
     realm: String,
     authenticator: Authenticator,
     /// Stands in for the digest of users who do not exist, so that they take as long to refuse.
@@ -56,6 +59,7 @@ impl Registrar {
     pub fn new(settings: &Settings, users: UserList, secret: [u8; 32]) -> Self {
         Self {
             users,
+            users_seen: None,
             realm: settings.realm.clone(),
             authenticator: auth::authenticator(settings, secret),
             decoy: auth::decoy(&secret),
@@ -109,6 +113,23 @@ impl Registrar {
     /// Takes away what has run out.
     pub fn expire(&mut self, now: Instant) -> Vec<Registration> {
         self.bindings.expire(now)
+    }
+
+    /// Takes away the contacts of users who are gone, if the users have changed since this was
+    /// asked last.
+    pub fn drop_gone_users(&mut self) -> Vec<Registration> {
+        let users = self.users.load();
+        if self.users_seen.as_ref().is_some_and(|seen| Arc::ptr_eq(seen, &users)) {
+            return Vec::new();
+        }
+        let realm = &self.realm;
+        let gone = self.bindings.retain(|aor| {
+            let uri = Uri::parse(aor).ok();
+            let name = uri.as_ref().and_then(Uri::user_decoded);
+            name.is_some_and(|name| users.find(&name, realm).is_some())
+        });
+        self.users_seen = Some(Arc::clone(&users));
+        gone
     }
 
     /// When [`Registrar::expire`] or [`Registrar::pings_due`] is due.

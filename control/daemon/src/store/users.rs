@@ -158,8 +158,13 @@ impl UserList {
     #[must_use]
     pub fn of(users: Vec<User>) -> Self {
         let list = Self::default();
-        list.map.store(Arc::new(UserMap::new(users)));
+        list.replace(users);
         list
+    }
+
+    /// From now on it holds these users.
+    pub fn replace(&self, users: Vec<User>) {
+        self.map.store(Arc::new(UserMap::new(users)));
     }
 
     /// The users as they are now.
@@ -196,7 +201,7 @@ impl UserList {
     fn refresh(&self, store: &dyn Store, seen: &mut i64) -> Result<(), StoreError> {
         let version = store.users_version()?;
         if version != *seen {
-            self.map.store(Arc::new(UserMap::new(store.users()?)));
+            self.replace(store.users()?);
             *seen = version;
             tracing::info!(users = self.load().len(), "users have changed");
         }

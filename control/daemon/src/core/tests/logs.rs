@@ -84,6 +84,21 @@ fn refused_credentials_name_who_sent_them_in_part() {
 }
 
 #[test]
+fn contacts_of_removed_users_are_told_once() {
+    let lines = logged(|| {
+        let mut bench = Bench::new();
+        bench.register(BOB);
+        bench.register(BOB2);
+        bench.users.replace(Vec::new());
+        bench.pump();
+        bench.pump();
+    });
+    let told: Vec<_> = lines.iter().filter(|line| line.contains("users who are gone")).collect();
+    assert_eq!(told.len(), 1, "{lines:#?}");
+    assert!(told[0].contains("contacts=2"), "{told:?}");
+}
+
+#[test]
 fn refused_calls_are_told_with_the_remedy_once_in_a_while() {
     let lines = logged(|| {
         let mut bench = Bench::with("[call]\nmax_calls = 1\n");

@@ -133,6 +133,7 @@ struct Bench {
     store: Arc<SqliteStore>,
     journal: Journal,
     shared: Arc<Shared>,
+    users: UserList,
     config: Config,
     folder: tempfile::TempDir,
     /// Datagrams that get lost: counts down per direction.
@@ -154,7 +155,8 @@ impl Bench {
         let folder = tempfile::tempdir().unwrap();
         let link = FakeLink::new();
         let now = Instant::from_millis(1_000_000);
-        let (switch, store, journal, shared) = build(&config, &folder, &link, now, 1);
+        let users = UserList::of(users());
+        let (switch, store, journal, shared) = build(&config, &folder, &link, &users, now, 1);
         let addr = |host| -> SocketAddr { format!("192.0.2.5{host}:5060").parse().unwrap() };
         let phones = [("alice", 1), ("bob", 2), ("bob", 3)].map(|(user, host)| Phone {
             user,
@@ -166,20 +168,21 @@ impl Bench {
             dark: false,
         });
         let phones = phones.into();
-        Self { now, switch, phones, link, store, journal, shared, config, folder, lose: 0 }
+        Self { now, switch, phones, link, store, journal, shared, users, config, folder, lose: 0 }
     }
 
     /// The daemon is killed and started again: only journal, store and engine live on.
     fn restart(&mut self) {
         self.journal.close();
         let (switch, store, journal, shared) =
-            build(&self.config, &self.folder, &self.link, self.now, 2);
+            build(&self.config, &self.folder, &self.link, &self.users, self.now, 2);
         (self.switch, self.store, self.journal, self.shared) = (switch, store, journal, shared);
     }
 
     /// Delivers until nobody has anything to say.
     fn pump(&mut self) {
         self.switch.set_time(self.now, wall(self.now));
+        self.switch.check_users();
         let mut busy = true;
         while busy {
             busy = false;
@@ -402,12 +405,22 @@ impl Bench {
     }
 }
 
+/// Who may register.
+fn users() -> Vec<User> {
+    vec![
+        User::with_password("alice", "tandem", PASSWORD),
+        User::with_password("bob", "tandem", PASSWORD),
+        User { ha1_sha256: None, ..User::with_password("carol", "tandem", PASSWORD) },
+    ]
+}
+
 type Built = (Switch, Arc<SqliteStore>, Journal, Arc<Shared>);
 
 fn build(
     config: &Config,
     folder: &tempfile::TempDir,
     link: &FakeLink,
+    users: &UserList,
     now: Instant,
     seed: u8,
 ) -> Built {
@@ -423,11 +436,7 @@ fn build(
         wall: wall(now),
         journal: journal.clone(),
         recovered,
-        users: UserList::of(vec![
-            User::with_password("alice", "tandem", PASSWORD),
-            User::with_password("bob", "tandem", PASSWORD),
-            User { ha1_sha256: None, ..User::with_password("carol", "tandem", PASSWORD) },
-        ]),
+        users: users.clone(),
         media: MediaPlane::new(MediaConfig::default(), Box::new(link.clone())),
         shared: shared.clone(),
     });

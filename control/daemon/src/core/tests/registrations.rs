@@ -237,3 +237,21 @@ fn domains_and_extensions_that_are_not_ours_are_refused() {
     bench.send(ALICE, request);
     bench.phones[ALICE].response(420);
 }
+
+#[test]
+fn the_phone_of_a_removed_user_is_not_called_when_the_name_is_given_again() {
+    let mut bench = Bench::new();
+    bench.register(BOB);
+    bench.register(ALICE);
+    bench.users.replace(users().into_iter().filter(|it| it.username != "bob").collect());
+    bench.pump();
+    let left = bench.switch.world.registrar.registrations();
+    assert_eq!(left.len(), 1);
+    assert_eq!(left[0].aor, "sip:alice@tandem");
+    bench.users.replace(users());
+    bench.invite(ALICE, "bob");
+    bench.phones[ALICE].response(480);
+    assert!(bench.phones[BOB].has_nothing());
+    bench.restart();
+    assert_eq!(bench.switch.world.registrar.registrations(), left, "it was journalled");
+}

@@ -19,6 +19,18 @@ fn registrations_survive() {
 }
 
 #[test]
+fn registrations_of_users_who_went_meanwhile_do_not() {
+    let mut bench = Bench::new();
+    bench.register(BOB);
+    bench.users.replace(Vec::new());
+    bench.restart();
+    assert!(bench.switch.world.registrar.is_empty());
+    bench.users.replace(users());
+    bench.restart();
+    assert!(bench.switch.world.registrar.is_empty(), "it was journalled");
+}
+
+#[test]
 fn a_phone_with_a_reg_id_is_known_again_at_another_address() {
     let mut bench = Bench::new();
     let contact =
