@@ -169,6 +169,10 @@ pub struct LegReport {
     pub interarrival: Vec<u32>,
     /// The confirmed media address of the party.
     pub remote: Option<SocketAddr>,
+    /// When the engine published these figures, its clock, ns: rates are differences of totals over
+    /// differences of this. Only of media that exists now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub published_ns: Option<u64>,
 }
 
 /// A contact that a phone registered (RFC 3261 §10).

@@ -165,6 +165,10 @@ pub struct EngineView {
     pub epoch: u64,
     /// Workers.
     pub workers: u32,
+    /// When the figures were published, engine clock, ns; the mean of the workers. Rates are
+    /// differences of totals over differences of this.
+    #[serde(default)]
+    pub published_ns: Option<u64>,
     /// Engines started or attached since this daemon began, less the first one.
     pub restarts: u64,
     /// Packets received.

@@ -190,7 +190,9 @@ impl MediaPlane {
         }
         self.stop(now, call);
         let Some(state) = self.calls.remove(&call) else { return Vec::new() };
-        let reports = report::of_call(&state, |handle| self.link.counters(handle));
+        let mut reports = report::of_call(&state, |handle| self.link.counters(handle));
+        // They are final: there is no rate to make of them.
+        reports.iter_mut().for_each(|report| report.published_ns = None);
         for closed in &state.closed {
             self.owners.remove(&closed.handle);
             self.link.forget(closed.handle);

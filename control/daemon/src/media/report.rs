@@ -43,7 +43,10 @@ pub(super) fn of_call(
 
 fn of_line(call: &Call, line: Closed) -> LegReport {
     let counters = line.figures.unwrap_or_default();
-    report(call.leg_name(line.leg), line.kind, &line.names, &counters)
+    LegReport {
+        published_ns: (counters.alive == 1).then_some(counters.published_ns),
+        ..report(call.leg_name(line.leg), line.kind, &line.names, &counters)
+    }
 }
 
 fn carried(counters: &TerminationCounters) -> bool {
@@ -121,6 +124,7 @@ fn report(
         mos: rating.map(|rating| rounded(rating.mos, 100.0)),
         interarrival: if rx.packets > 0 { rx.interarrival.to_vec() } else { Vec::new() },
         remote: counters.latched_rtp.to_std(),
+        published_ns: None,
     }
 }
 

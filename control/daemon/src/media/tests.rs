@@ -543,9 +543,13 @@ fn a_report_tells_what_is_known_and_null_for_the_rest() {
     let mut bench = Bench::new();
     bench.call(&sdp("198.51.100.1", &audio(4000)), &sdp("203.0.113.1", &audio(5000)));
     let caller = bench.find(0, 0).unwrap().0;
-    bench.link.state().counters.insert(caller, figures(caller, 100, 8));
+    let published = TerminationCounters { alive: 1, published_ns: 9, ..figures(caller, 100, 8) };
+    bench.link.state().counters.insert(caller, published);
     let reports = bench.media.report(CALL);
     assert_eq!(reports.len(), 2);
+    // Of the callee the engine has published nothing, and records know no time of the engine.
+    assert_eq!((reports[0].published_ns, reports[1].published_ns), (Some(9), None));
+    assert_eq!(bench.media.release(NOW, CALL)[0].published_ns, None);
     let (first, second) = (&reports[0], &reports[1]);
     assert_eq!((first.leg.as_str(), first.media.as_str()), ("caller", "audio"));
     assert_eq!((first.codec.as_deref(), first.payload_type), (Some("PCMA/8000"), Some(8)));

@@ -27,7 +27,15 @@ pub(super) fn engine_view(
     for worker in workers {
         add(&mut view, worker);
     }
+    view.published_ns = mean(workers.iter().map(|worker| worker.published_ns));
     view
+}
+
+/// The mean of times; `None` without any.
+fn mean(times: impl ExactSizeIterator<Item = u64>) -> Option<u64> {
+    let count = u128::try_from(times.len()).ok()?;
+    let sum: u128 = times.map(u128::from).sum();
+    u64::try_from(sum.checked_div(count)?).ok()
 }
 
 fn add(view: &mut EngineView, worker: &WorkerCounters) {
@@ -81,5 +89,22 @@ fn add_losses(view: &mut PortLossesView, port: &PortLosses) {
         (&mut view.send_failed, port.send_failed),
     ] {
         *sum = sum.saturating_add(count);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn workers_are_summed_and_their_time_is_the_mean() {
+        let worker = |published_ns, received| WorkerCounters {
+            published_ns,
+            received,
+            ..Default::default()
+        };
+        let view = engine_view(None, &[worker(u64::MAX, 1), worker(u64::MAX - 2, 2)], 0);
+        assert_eq!((view.published_ns, view.received), (Some(u64::MAX - 1), 3));
+        assert_eq!(engine_view(None, &[], 0).published_ns, None);
     }
 }

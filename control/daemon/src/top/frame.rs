@@ -22,6 +22,46 @@ pub struct Rates {
     pub dropped_pps: BTreeMap<String, f64>,
 }
 
+impl Rates {
+    /// The rates between two publications of one engine.
+    fn between(then: &EngineView, now: &EngineView, elapsed_ns: u64) -> Self {
+        let rate = |then, now| per_second(then, now, elapsed_ns);
+        Self {
+            received_pps: rate(then.received, now.received),
+            sent_pps: rate(then.sent, now.sent),
+            received_bps: rate(then.received_octets, now.received_octets) * 8.0,
+            sent_bps: rate(then.sent_octets, now.sent_octets) * 8.0,
+            dropped_pps: now
+                .dropped
+                .iter()
+                .map(|(reason, count)| {
+                    let before = then.dropped.get(reason).copied().unwrap_or_default();
+                    (reason.clone(), rate(before, *count))
+                })
+                .collect(),
+        }
+    }
+}
+
+/// Call, leg and position of a media line.
+type LineKey = (String, String, usize);
+
+/// Packets per second of a media line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct LineRates {
+    rx_pps: u64,
+    tx_pps: u64,
+}
+
+impl LineRates {
+    const fn plus(self, other: Self) -> Self {
+        Self {
+            rx_pps: self.rx_pps.saturating_add(other.rx_pps),
+            tx_pps: self.tx_pps.saturating_add(other.tx_pps),
+        }
+    }
+}
+
 /// One look.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Frame {
@@ -41,6 +81,10 @@ pub struct Frame {
     pub engine: EngineView,
     /// The calls.
     pub calls: Vec<CallView>,
+    /// The rates of the media lines that `calls` has by leg; they stay while nothing new is
+    /// published.
+    #[serde(skip)]
+    line_rates: HashMap<LineKey, LineRates>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -71,62 +115,65 @@ impl Frame {
             rates: None,
             engine: stats.engine,
             calls: calls.calls,
+            line_rates: HashMap::new(),
         })
     }
 
-    /// The frame with the rates since an earlier one. A new engine counts from zero again, so
-    /// there are none across its start.
+    /// The frame with the rates since an earlier one, over the time that passed between the
+    /// engine's two publications: its figures are older than the look at them. While nothing new
+    /// was published the rates stay. A new engine counts from zero again, so there are none across
+    /// its start.
     #[must_use]
     pub fn since(mut self, earlier: &Self) -> Self {
-        let seconds = self.at.duration_since(earlier.at).as_secs_f64();
-        if seconds > 0.0 && self.engine.instance == earlier.engine.instance {
-            #[expect(clippy::cast_precision_loss, reason = "rates of a second are below 2^53")]
-            let rate = |now: u64, then: u64| now.saturating_sub(then) as f64 / seconds;
-            let (now, then) = (&self.engine, &earlier.engine);
-            self.rates = Some(Rates {
-                received_pps: rate(now.received, then.received),
-                sent_pps: rate(now.sent, then.sent),
-                received_bps: rate(now.received_octets, then.received_octets) * 8.0,
-                sent_bps: rate(now.sent_octets, then.sent_octets) * 8.0,
-                dropped_pps: now
-                    .dropped
-                    .iter()
-                    .map(|(reason, count)| {
-                        let before = then.dropped.get(reason).copied().unwrap_or_default();
-                        (reason.clone(), rate(*count, before))
-                    })
-                    .collect(),
-            });
+        if self.engine.instance == earlier.engine.instance {
+            self.rates = match elapsed_ns(earlier.engine.published_ns, self.engine.published_ns) {
+                None => None,
+                Some(0) => earlier.rates.clone(),
+                Some(ns) => Some(Rates::between(&earlier.engine, &self.engine, ns)),
+            };
         }
-        if seconds > 0.0 {
-            self.fill_leg_rates(earlier, seconds);
-        }
+        self.fill_leg_rates(earlier);
         self
     }
 
-    /// Packets per second of each leg, out of the totals of the two frames.
-    fn fill_leg_rates(&mut self, earlier: &Self, seconds: f64) {
-        let before: HashMap<(&str, &str), &LegView> = earlier
-            .calls
-            .iter()
-            .flat_map(|call| {
-                call.legs.iter().map(|leg| ((call.id.as_str(), leg.leg.as_str()), leg))
+    /// Packets per second of each leg: the sum of its media lines, which the engine publishes one
+    /// by one.
+    fn fill_leg_rates(&mut self, earlier: &Self) {
+        let before: HashMap<LineKey, &LegReport> = earlier.lines().collect();
+        self.line_rates = self
+            .lines()
+            .filter_map(|(key, now)| {
+                let then = before.get(&key)?;
+                let rates = match elapsed_ns(then.published_ns, now.published_ns)? {
+                    0 => *earlier.line_rates.get(&key)?,
+                    ns => LineRates {
+                        rx_pps: rounded(per_second(then.rx_packets, now.rx_packets, ns)),
+                        tx_pps: rounded(per_second(then.tx_packets, now.tx_packets, ns)),
+                    },
+                };
+                Some((key, rates))
             })
             .collect();
         for call in &mut self.calls {
             for leg in &mut call.legs {
-                let Some(then) = before.get(&(call.id.as_str(), leg.leg.as_str())) else {
-                    continue;
-                };
-                let rate = |total: fn(&LegReport) -> u64| {
-                    let sum = |leg: &LegView| leg.media.iter().map(total).sum::<u64>();
-                    per_second(sum(leg).saturating_sub(sum(then)), seconds)
-                };
-                let (rx, tx) = (rate(|media| media.rx_packets), rate(|media| media.tx_packets));
-                leg.rx_pps = leg.rx_pps.or(Some(rx));
-                leg.tx_pps = leg.tx_pps.or(Some(tx));
+                let known = (0..leg.media.len()).filter_map(|line| {
+                    self.line_rates.get(&(call.id.clone(), leg.leg.clone(), line)).copied()
+                });
+                let Some(sum) = known.reduce(LineRates::plus) else { continue };
+                leg.rx_pps = Some(sum.rx_pps);
+                leg.tx_pps = Some(sum.tx_pps);
             }
         }
+    }
+
+    /// The media lines of all legs.
+    fn lines(&self) -> impl Iterator<Item = (LineKey, &LegReport)> {
+        self.calls.iter().flat_map(|call| {
+            call.legs.iter().flat_map(|leg| {
+                let key = |line| (call.id.clone(), leg.leg.clone(), line);
+                leg.media.iter().enumerate().map(move |(line, media)| (key(line), media))
+            })
+        })
     }
 
     /// The figures of the head: one line each.
@@ -228,16 +275,19 @@ impl Frame {
     }
 }
 
-/// A rate, rounded.
-fn per_second(count: u64, seconds: f64) -> u64 {
-    #[expect(
-        clippy::cast_precision_loss,
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "rates of a second are below 2^53 and not negative"
-    )]
-    let rate = (count as f64 / seconds).round() as u64;
-    rate
+/// Time between two publications; `None` if one of them is missing or the clock went back.
+fn elapsed_ns(then: Option<u64>, now: Option<u64>) -> Option<u64> {
+    now?.checked_sub(then?)
+}
+
+#[expect(clippy::cast_precision_loss, reason = "rates of a second are below 2^53")]
+fn per_second(then: u64, now: u64, elapsed_ns: u64) -> f64 {
+    now.saturating_sub(then) as f64 * 1e9 / elapsed_ns as f64
+}
+
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a rate, rounded")]
+fn rounded(rate: f64) -> u64 {
+    rate.max(0.0).round() as u64
 }
 
 fn bits(bps: f64) -> String {
@@ -279,6 +329,7 @@ pub(super) mod tests {
             jitter_ms: Some(1.25),
             bitrate_bps: Some(68_800),
             mos: Some(4.37),
+            published_ns: u64::try_from(second).ok().map(|second| second * 1_000_000_000),
             ..LegReport::default()
         };
         let leg = LegView {
@@ -296,6 +347,7 @@ pub(super) mod tests {
             attached: true,
             port: Some("socket(io_uring)".into()),
             instance: Some("a".into()),
+            published_ns: u64::try_from(second).ok().map(|second| second * 1_000_000_000),
             received,
             received_octets: received * 172,
             ..EngineView::default()
@@ -320,6 +372,7 @@ pub(super) mod tests {
                 duration_ms: Some(5),
                 legs: vec![leg],
             }],
+            line_rates: HashMap::new(),
         }
     }
 
@@ -347,6 +400,55 @@ pub(super) mod tests {
         }
         let leg = &second.since(&first).calls[0].legs[0];
         assert_eq!((leg.rx_pps, leg.tx_pps), (Some(50), Some(0)));
+    }
+
+    #[test]
+    fn steady_media_has_a_steady_rate_however_looks_and_publications_fall() {
+        // A packet each 20 ms; published each 1.02 s, looked at each second.
+        let packets_until = |ns: u64| ns / 20_000_000;
+        let look = |second: i64| {
+            let looked_ns = u64::try_from(second).unwrap() * 1_000_000_000;
+            let ns = looked_ns / 1_020_000_000 * 1_020_000_000;
+            let mut frame = frame(second, packets_until(ns));
+            frame.engine.published_ns = Some(ns);
+            let leg = &mut frame.calls[0].legs[0];
+            (leg.rx_pps, leg.tx_pps) = (None, None);
+            leg.media[0].rx_packets = packets_until(ns);
+            leg.media[0].published_ns = Some(ns);
+            frame
+        };
+        let mut last = look(250).since(&look(248));
+        let mut unchanged = 0;
+        for second in 251..260 {
+            let next = look(second).since(&last);
+            unchanged += usize::from(next.engine.published_ns == last.engine.published_ns);
+            assert_eq!(next.calls[0].legs[0].rx_pps, Some(50), "second {second}");
+            let rates = next.rates.as_ref().unwrap();
+            assert!((rates.received_pps - 50.0).abs() < 1.0, "second {second}: {rates:?}");
+            last = next;
+        }
+        assert_eq!(unchanged, 1, "one look has nothing new");
+        // Media that ended publishes no more and has no rate.
+        let mut ended = look(261);
+        ended.calls[0].legs[0].media[0].published_ns = None;
+        assert_eq!(ended.since(&last).calls[0].legs[0].rx_pps, None);
+    }
+
+    #[test]
+    fn lines_of_a_leg_are_published_apart_and_add_up() {
+        let look = |second, video: u64, video_ns| {
+            let mut frame = frame(second, 0);
+            let media = &mut frame.calls[0].legs[0].media;
+            media[0].rx_packets = u64::try_from(second).unwrap() * 50;
+            let line = LegReport { rx_packets: video, published_ns: video_ns, ..media[0].clone() };
+            media.push(line);
+            frame
+        };
+        let first = look(1, 100, Some(500_000_000));
+        let second = look(2, 300, Some(1_500_000_000)).since(&first);
+        assert_eq!(second.calls[0].legs[0].rx_pps, Some(250));
+        let third = look(3, 300, Some(1_500_000_000)).since(&second);
+        assert_eq!(third.calls[0].legs[0].rx_pps, Some(250));
     }
 
     #[test]
