@@ -55,7 +55,7 @@ pub(super) fn admit(
     // A call that came around has lost its credentials on the way: the loop is told before they
     // are asked for.
     let hop = check_loop(world, request, flow, &to)?;
-    let from = caller(world, request)?;
+    let from = caller(world, request, flow)?;
     Ok(Admission { from, to, known, max_forwards, hop })
 }
 
@@ -112,12 +112,12 @@ pub(super) fn is_sdp(message: &Message) -> bool {
 
 /// Address of record of the caller, who proves it; nobody calls in another's name (RFC 3261 §22.1
 /// leaves that to us).
-fn caller(world: &mut World, request: &Message) -> Result<String, Reply> {
+fn caller(world: &mut World, request: &Message, flow: &Flow) -> Result<String, Reply> {
     let named = request.from().ok().and_then(|from| from.uri().user_decoded().map(String::from));
     if !world.settings.authenticate {
         return Ok(world.settings.aor(named.as_deref().unwrap_or("anonymous")));
     }
-    let user = world.registrar.authenticate(world.now, request, Role::Proxy)?;
+    let user = world.registrar.authenticate(world.now, request, flow.remote.ip(), Role::Proxy)?;
     if named.as_deref() == Some(&*user) {
         Ok(world.settings.aor(&user))
     } else {

@@ -6,11 +6,13 @@ use crate::core::Settings;
 use crate::logging::Redacted;
 use crate::store::users::{User, UserMap};
 use sha2::{Digest, Sha256};
+use std::net::IpAddr;
 use tandem_signalling::digest::{Algorithm, Authenticator, Ha1, Outcome, Policy, Refusal};
 use tandem_signalling::header::Header;
 use tandem_signalling::message::Message;
 use tandem_signalling::stack::Reply;
 use tandem_wire::time::Instant;
+use tracing::field::display;
 
 /// As what a request is challenged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,7 +74,7 @@ pub(super) fn decoy(secret: &[u8; 32]) -> String {
 }
 
 impl Registrar {
-    /// The user that a request comes from.
+    /// The user that a request from the address `source` comes from.
     ///
     /// # Errors
     /// The answer: a challenge, the same for a wrong password and for a user who does not exist,
@@ -81,6 +83,7 @@ impl Registrar {
         &mut self,
         now: Instant,
         request: &Message,
+        source: IpAddr,
         role: Role,
     ) -> Result<String, Reply> {
         let users = self.users.load();
@@ -101,8 +104,12 @@ impl Registrar {
             }
             _ => {
                 self.counters.failures += 1;
-                let from = request.from().ok().map(|it| Redacted(it.uri().as_str().to_owned()));
-                tracing::info!(reason = refusal.key(), method = %request.method(), ?from, "credentials refused");
+                let from = request.from().ok();
+                let user = from.as_ref().map(|it| display(Redacted(it.uri().as_str())));
+                // In full, and before all that the sender chooses: who bans by it must not be led
+                // to somebody else.
+                let source = source.to_canonical();
+                tracing::warn!(%source, reason = refusal.key(), method = %request.method(), user, "credentials refused");
             }
         }
         let named = request.from().ok().and_then(|it| it.uri().user_decoded().map(String::from));

@@ -50,7 +50,7 @@ impl Registrar {
     ) -> Result<(Reply, Vec<Change>), Reply> {
         check_domain(settings, request, &flow)?;
         check_require(request)?;
-        let user = self.authenticate(now, request, Role::Registrar)?;
+        let user = self.authenticate(now, request, flow.remote.ip(), Role::Registrar)?;
         let aor = own_aor(settings, request, &user)?;
         let asked = asked(settings, request)?;
         let path = path(request)?;

@@ -1,5 +1,5 @@
-//! What the log says of calls, registrations and refused credentials: enough to find the party,
-//! and no more than that.
+//! What the log says of calls, registrations and refused credentials: enough to find the party
+//! and to keep it out, and no more than that.
 
 use super::*;
 use std::cell::RefCell;
@@ -66,7 +66,7 @@ fn calls_and_registrations_name_their_parties_in_part() {
 }
 
 #[test]
-fn refused_credentials_name_who_sent_them_in_part() {
+fn refused_credentials_name_their_source_in_full_and_the_user_in_part() {
     let lines = logged(|| {
         let mut bench = Bench::new();
         bench.phones[ALICE].user = "mallory";
@@ -79,7 +79,9 @@ fn refused_credentials_name_who_sent_them_in_part() {
         bench.phones[ALICE].response(401);
     });
     let refused = line(&lines, "credentials refused");
-    assert!(refused.contains("sip:…ry@tandem"), "{refused}");
+    assert!(refused.trim_start().split(' ').any(|word| word == "WARN"), "{refused}");
+    assert!(refused.contains("credentials refused source=192.0.2.51 reason="), "{refused}");
+    assert!(refused.contains(" user=sip:…ry@tandem"), "{refused}");
     assert!(!lines.concat().contains("mallory"), "{lines:#?}");
 }
 
