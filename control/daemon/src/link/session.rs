@@ -13,7 +13,7 @@ use tandem_contract::limits::{MAX_TERMINATIONS, MAX_WORKERS};
 use tandem_hw::seqpacket::Connection;
 
 /// Looks in a row that may find nothing new from a worker, which publishes four times a second.
-const MISSED_LIMIT: u32 = 4;
+const MISSED_LIMIT: u32 = 10;
 
 /// Octets of magic and version, which every version has first.
 const PREFIX: usize = 8;
