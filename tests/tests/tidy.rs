@@ -267,3 +267,15 @@ fn nothing_is_left_unfinished() {
         }
     }
 }
+
+#[test]
+fn every_test_file_belongs_to_a_step_of_the_runner() {
+    let steps = ["tidy", "sim_", "conformance_", "alloc_", "fuzz_", "system_"];
+    for path in files().iter().filter(|path| path.starts_with("tests/tests")) {
+        let name = path.iter().nth(2).expect("a file or folder").to_string_lossy();
+        assert!(
+            name == "snapshots" || steps.iter().any(|step| name.starts_with(step)),
+            "tests/run runs no step with {name}"
+        );
+    }
+}
