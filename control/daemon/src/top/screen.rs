@@ -76,25 +76,61 @@ fn draw(canvas: &mut Canvas<'_>, frame: &Frame, state: &mut TableState) {
         Layout::vertical([Constraint::Length(height), Constraint::Min(0)]).areas(canvas.area());
     let lines: Vec<Line<'_>> = head.into_iter().map(Line::from).collect();
     canvas.render_widget(Paragraph::new(lines).block(Block::new().borders(Borders::BOTTOM)), top);
-    canvas.render_stateful_widget(legs(frame), rest, state);
+    canvas.render_stateful_widget(legs(frame, rest.width), rest, state);
 }
 
-fn legs(frame: &Frame) -> Table<'static> {
+/// The widest that a column becomes: texts end there, figures are always whole.
+const WIDEST: [usize; 11] = [20, 9, 22, 9, 12, 20, 20, 20, 20, 20, 20];
+
+/// Columns in the order in which a narrow terminal goes without them: the party, the leg, the rate
+/// of packets and the MOS stay longest.
+const DISPENSABLE: [usize; 10] = [0, 4, 3, 8, 9, 7, 6, 2, 5, 1];
+
+/// The table of the legs, with the columns that fit into `width`.
+fn legs(frame: &Frame, width: u16) -> Table<'static> {
+    let rows = frame.rows();
+    let (shown, widths) = columns(&rows, width.into());
     let style = Style::new().add_modifier(Modifier::BOLD);
-    let header = Row::new(COLUMNS.map(|column| column.trim_start_matches('>'))).style(style);
-    let rows = frame.rows().into_iter().map(|row| {
+    let header = Row::new(shown.iter().map(|&index| {
+        let name = COLUMNS[index].trim_start_matches('>');
+        if is_figure(index) { Text::from(name).right_aligned() } else { Text::from(name) }
+    }));
+    let rows = rows.into_iter().map(|mut row| {
         let colour = colour(&row[10]);
-        let cells = row.into_iter().enumerate().map(|(index, text)| {
-            let text = Text::from(text);
-            let text = if COLUMNS[index].starts_with('>') { text.right_aligned() } else { text };
+        Row::new(shown.clone().into_iter().map(move |index| {
+            let text = Text::from(std::mem::take(&mut row[index]));
+            let text = if is_figure(index) { text.right_aligned() } else { text };
             Cell::from(text).style(if index == 10 { colour } else { Style::new() })
-        });
-        Row::new(cells)
+        }))
     });
-    let widths = [20, 9, 22, 9, 12, 7, 7, 7, 7, 8, 5].map(Constraint::Max);
-    Table::new(rows, widths)
-        .header(header)
+    Table::new(rows, widths.into_iter().map(Constraint::Length))
+        .header(header.style(style))
         .row_highlight_style(Style::new().add_modifier(Modifier::REVERSED))
+}
+
+fn is_figure(column: usize) -> bool {
+    COLUMNS[column].starts_with('>')
+}
+
+/// The columns that fit, and how wide each is.
+fn columns(rows: &[[String; 11]], width: usize) -> (Vec<usize>, Vec<u16>) {
+    let of_column = |column: usize| {
+        let cells = rows.iter().map(|row| row[column].chars().count());
+        let name = COLUMNS[column].trim_start_matches('>').len();
+        cells.fold(name, usize::max).min(WIDEST[column])
+    };
+    let needed: [usize; 11] = std::array::from_fn(of_column);
+    let mut shown: Vec<usize> = (0..COLUMNS.len()).collect();
+    for column in DISPENSABLE {
+        let gaps = shown.len() - 1;
+        if shown.iter().map(|&index| needed[index]).sum::<usize>() + gaps <= width {
+            break;
+        }
+        shown.retain(|&index| index != column);
+    }
+    let widths = shown.iter().map(|&index| u16::try_from(needed[index]).unwrap_or(u16::MAX));
+    let widths = widths.collect();
+    (shown, widths)
 }
 
 /// Colour of a MOS: from 4.0 good, below 3.1 many are dissatisfied (ITU-T G.107 Annex B).
@@ -128,6 +164,34 @@ mod tests {
         // A small terminal must not fail.
         let mut terminal = Terminal::new(TestBackend::new(10, 3)).unwrap();
         terminal.draw(|canvas| draw(canvas, &shown, &mut state)).unwrap();
+    }
+
+    #[test]
+    fn a_narrow_terminal_drops_columns_and_never_digits() {
+        let shown = frame(1, 100).since(&frame(0, 0));
+        let row = &shown.rows()[0];
+        for width in 5..140 {
+            let mut terminal = Terminal::new(TestBackend::new(width, 12)).unwrap();
+            let mut state = TableState::default();
+            terminal.draw(|canvas| draw(canvas, &shown, &mut state)).unwrap();
+            let text = terminal.backend().to_string();
+            let legs: Vec<&str> = text.lines().skip(6).take(2).collect();
+            assert!(legs[0].contains("MOS") && legs[1].contains("4.37"), "{width}\n{text}");
+            for (column, value) in COLUMNS.iter().zip(row).skip(5) {
+                let name = column.trim_start_matches('>');
+                if legs[0].contains(name) {
+                    let mut words = legs[1].trim_matches('"').split(' ');
+                    let whole = value.split(' ').all(|part| words.any(|word| word == part));
+                    assert!(whole, "{width}: {name} {value}\n{text}");
+                }
+            }
+            if width == 60 {
+                assert!(["party", "rx pps"].iter().all(|name| legs[0].contains(name)), "{text}");
+            }
+            if width >= 100 {
+                assert!(COLUMNS.iter().all(|it| legs[0].contains(it.trim_start_matches('>'))));
+            }
+        }
     }
 
     #[test]
