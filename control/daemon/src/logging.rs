@@ -7,6 +7,7 @@ use std::io::IsTerminal;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicBool, Ordering};
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
 
 /// Environment variable that comes before `log.level`.
 pub const LEVEL_VARIABLE: &str = "TANDEM_LOG";
@@ -20,10 +21,11 @@ static SHOW_PARTIES: AtomicBool = AtomicBool::new(false);
 pub fn start(settings: &Log) -> Result<(), String> {
     SHOW_PARTIES.store(settings.show_parties, Ordering::Relaxed);
     let level = std::env::var(LEVEL_VARIABLE).ok().filter(|level| !level.is_empty());
-    let filter =
-        EnvFilter::try_new(level.as_deref().unwrap_or(&settings.level)).map_err(|error| {
-            format!("{LEVEL_VARIABLE}: {error}: use \"info\" or \"info,tandem=debug\"")
-        })?;
+    let level = level.as_deref().unwrap_or(&settings.level);
+    check_levels(level).map_err(|sentence| format!("{LEVEL_VARIABLE}: {sentence}"))?;
+    let filter = EnvFilter::try_new(level).map_err(|error| {
+        format!("{LEVEL_VARIABLE}: {error}: use \"info\" or \"info,tandem=debug\"")
+    })?;
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
@@ -34,6 +36,21 @@ pub fn start(settings: &Log) -> Result<(), String> {
         LogFormat::Json => log.json().try_init(),
     };
     Ok(())
+}
+
+/// Checks that the parts of a filter that name no target are levels: a word alone would be taken
+/// for a target that nothing logs under, and the log would be empty.
+///
+/// # Errors
+/// A sentence with the levels that there are.
+pub fn check_levels(filter: &str) -> Result<(), String> {
+    let mut alone = filter.split(',').filter(|part| !part.contains(['=', '[']));
+    match alone.find(|part| part.parse::<LevelFilter>().is_err()) {
+        Some(part) => Err(format!(
+            "\"{part}\" is no level: use \"error\", \"warn\", \"info\", \"debug\", \"trace\" or \"off\", or name a target as in \"info,tandem::call=debug\""
+        )),
+        None => Ok(()),
+    }
 }
 
 /// Shows a phone number, an address of record or a network address in the log: the telling part

@@ -167,7 +167,10 @@ fn rest(config: &Config, findings: &mut Vec<Finding>) {
     if config.store.file.is_empty() {
         findings.push(("store.file", "a file name is needed".into()));
     }
-    if let Err(error) = config.log.level.parse::<tracing_subscriber::filter::Targets>() {
+    let level = &config.log.level;
+    if let Err(error) = level.parse::<tracing_subscriber::filter::Targets>() {
         findings.push(("log.level", format!("{error}: use \"info\" or \"info,tandem=debug\"")));
+    } else if let Err(sentence) = crate::logging::check_levels(level) {
+        findings.push(("log.level", sentence));
     }
 }

@@ -352,6 +352,8 @@ mod tests {
             ("[sip]\nlisten = []\n", 2, "at least one"),
             ("[sip]\nrealm = \"a\\\"b\"\n", 2, "no quote"),
             ("[log]\nlevel = \"loud=loud\"\n", 2, "log.level"),
+            ("[log]\n\nlevel = \"loud\"\n", 3, "\"error\", \"warn\", \"info\", \"debug\""),
+            ("[log]\nlevel = \"tandem::call=debug,inof\"\n", 2, "\"inof\" is no level"),
             ("[call]\nmax_branches = 17\n", 2, "1 to 16"),
             ("[sip]\nmax_connections = 16385\n", 2, "1 to 16384"),
             ("[registrar]\nmax_expires_s = 90\n", 1, "registrar.default_expires_s"),
@@ -361,6 +363,9 @@ mod tests {
             assert!(message.contains(part), "{message}");
         }
         assert!(Config::parse("[http]\nlisten = \"0.0.0.0:1\"\nallow_remote = true").is_ok());
+        for level in ["error", "WARN", "trace", "off", "info,tandem::call=debug", "tandem=debug"] {
+            assert!(Config::parse(&format!("[log]\nlevel = \"{level}\"")).is_ok(), "{level}");
+        }
     }
 
     #[test]
