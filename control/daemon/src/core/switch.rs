@@ -328,7 +328,11 @@ impl Switch {
 
     fn engine(&mut self, attached: bool, text: String) {
         self.engine_changed = true;
-        tracing::info!(attached, text, "engine");
+        if attached {
+            tracing::info!(attached, text, "engine");
+        } else {
+            tracing::warn!(attached, text, "engine");
+        }
         self.world.shared.tell(|| ControlEvent::Engine { attached, text });
     }
 

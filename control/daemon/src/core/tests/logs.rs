@@ -2,6 +2,7 @@
 //! and to keep it out, and no more than that.
 
 use super::*;
+use crate::link::LinkEvent;
 use std::cell::RefCell;
 use std::io;
 use std::sync::Once;
@@ -98,6 +99,18 @@ fn contacts_of_removed_users_are_told_once() {
     let told: Vec<_> = lines.iter().filter(|line| line.contains("users who are gone")).collect();
     assert_eq!(told.len(), 1, "{lines:#?}");
     assert!(told[0].contains("contacts=2"), "{told:?}");
+}
+
+#[test]
+fn an_engine_that_ended_is_a_warning() {
+    let lines = logged(|| {
+        let mut bench = Bench::new();
+        let reason = "the engine has ended (signal 9)".to_owned();
+        bench.link.state().events.push_back(LinkEvent::Lost { reason });
+        bench.pump();
+    });
+    let told = line(&lines, "signal 9");
+    assert!(told.trim_start().split(' ').any(|word| word == "WARN"), "{told}");
 }
 
 #[test]
