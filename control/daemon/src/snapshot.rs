@@ -278,6 +278,9 @@ pub struct Stats {
     pub calls_refused: u64,
     /// Contacts that are registered.
     pub registrations: u64,
+    /// Version of the store's users that is in force.
+    #[serde(default)]
+    pub users_version: i64,
     /// The SIP stack.
     pub sip: SipStats,
     /// The engine.

@@ -59,12 +59,12 @@ impl Daemon {
     }
 
     fn at(url: String, silence: String) -> Self {
-        let config = ureq::Agent::config_builder()
-            .timeout_global(Some(TIMEOUT))
-            .http_status_as_error(false)
-            .proxy(None)
-            .build();
-        Self { url, agent: config.into(), silence }
+        Self { url, agent: agent(TIMEOUT), silence }
+    }
+
+    /// Waits for answers this long from now on.
+    pub fn set_timeout(&mut self, timeout: Duration) {
+        self.agent = agent(timeout);
     }
 
     /// Where its API is.
@@ -113,6 +113,15 @@ impl Daemon {
             ))
         })
     }
+}
+
+fn agent(timeout: Duration) -> ureq::Agent {
+    let config = ureq::Agent::config_builder()
+        .timeout_global(Some(timeout))
+        .http_status_as_error(false)
+        .proxy(None)
+        .build();
+    config.into()
 }
 
 #[cfg(test)]

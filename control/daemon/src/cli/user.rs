@@ -1,5 +1,7 @@
-//! `tandem user`: works on the store, with and without a running daemon, which notices by itself.
+//! `tandem user`: works on the store, with and without a running daemon, which notices by itself;
+//! a change is told when it has.
 
+use super::client::Daemon;
 use super::runfile::RunFile;
 use super::{CliError, CliResult, DataArgs, listing, say, say_json, table};
 use crate::config::Config;
@@ -12,6 +14,12 @@ use clap::{Args, Subcommand};
 use serde_json::json;
 use std::io::{self, BufRead, Write};
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+/// How long a change waits for the daemon to take it up.
+const TAKEN_UP_WITHIN: Duration = Duration::from_secs(2);
+/// How often the daemon is asked whether it has.
+const ASK_EVERY: Duration = Duration::from_millis(20);
 
 const IMPORT_HELP: &str = "\
 The CSV file has a header: username, one of password, ha1 and ha1_sha256, and if wanted realm or
@@ -110,6 +118,9 @@ pub(super) struct ImportArgs {
 /// The store and the realm in effect.
 struct Opened {
     store: SqliteStore,
+    /// Its file.
+    path: PathBuf,
+    data: PathBuf,
     realm: String,
     /// What phones are asked for.
     algorithms: Vec<Algorithm>,
@@ -135,7 +146,54 @@ impl StoreArgs {
             }
         };
         let store = SqliteStore::open(&path).map_err(CliError::failed)?;
-        Ok(Opened { store, realm, algorithms })
+        Ok(Opened { store, path, data: data.clone(), realm, algorithms })
+    }
+}
+
+impl Opened {
+    /// Waits until the daemon that runs on this store, if one does, works with the users as they
+    /// are now; false if it does not within this time.
+    fn wait_for_daemon(&self, within: Duration) -> bool {
+        let until = Instant::now() + within;
+        let same_file = |run: &RunFile| match (run.store.canonicalize(), self.path.canonicalize()) {
+            (Ok(theirs), Ok(ours)) => theirs == ours,
+            _ => false,
+        };
+        if !RunFile::read(&self.data).is_some_and(|run| same_file(&run)) {
+            return true;
+        }
+        let (Ok(mut daemon), Ok(version)) =
+            (Daemon::in_folder(&self.data), self.store.users_version())
+        else {
+            return true;
+        };
+        loop {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return false;
+            }
+            daemon.set_timeout(left);
+            let stats = daemon.get::<serde_json::Value>("/v1/stats", &[]);
+            // Nobody answers, or one that does not tell: there is nothing to wait for.
+            let Some(theirs) = stats.ok().and_then(|it| it["users_version"].as_i64()) else {
+                return true;
+            };
+            if theirs >= version {
+                return true;
+            }
+            std::thread::sleep(ASK_EVERY.min(left));
+        }
+    }
+
+    /// As [`Self::wait_for_daemon`], and says so if the daemon is late.
+    fn finish(&self) -> CliResult {
+        if !self.wait_for_daemon(TAKEN_UP_WITHIN) {
+            writeln!(
+                io::stderr().lock(),
+                "stored, but the running daemon has not taken it up yet: see its log"
+            )?;
+        }
+        Ok(())
     }
 }
 
@@ -166,7 +224,7 @@ fn add(args: AddArgs) -> CliResult {
         return Err(CliError::usage("the password is empty: give one, or leave it out to get one"));
     }
     let opened = args.store.open()?;
-    let realm = args.realm.unwrap_or(opened.realm);
+    let realm = args.realm.unwrap_or_else(|| opened.realm.clone());
     import::check_name("user name", &args.username).map_err(CliError::usage)?;
     import::check_name("realm", &realm).map_err(CliError::usage)?;
     let generated = match &given {
@@ -179,6 +237,7 @@ fn add(args: AddArgs) -> CliResult {
     let user = User::with_password(&args.username, &realm, password);
     let created = opened.store.put_users(vec![user]).map_err(CliError::failed)?;
     let created = created.first().copied().unwrap_or_default();
+    opened.finish()?;
     if args.store.json {
         return say_json(&json!({
             "username": args.username,
@@ -235,6 +294,7 @@ fn remove(args: &RemoveArgs) -> CliResult {
             args.username
         )));
     }
+    opened.finish()?;
     if args.store.json {
         return say_json(&json!({ "username": args.username, "realm": realm, "removed": true }));
     }
@@ -272,6 +332,7 @@ fn import_users(args: &ImportArgs) -> CliResult {
         writeln!(io::stderr().lock(), "{text}: {SHUT_OUT_REMEDY}")?;
     }
     let outcome = opened.store.put_users(users).map_err(CliError::failed)?;
+    opened.finish()?;
     let added = outcome.iter().filter(|new| **new).count();
     let changed = outcome.len() - added;
     if args.store.json {
@@ -290,7 +351,11 @@ fn import_users(args: &ImportArgs) -> CliResult {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api;
+    use crate::journal::Journal;
+    use crate::snapshot::{Shared, Stats};
     use std::path::Path;
+    use std::sync::Arc;
 
     fn store_args(data: &Path) -> StoreArgs {
         StoreArgs { folder: DataArgs { data: data.to_owned() }, config: None, json: true }
@@ -323,6 +388,58 @@ mod tests {
         assert!(add(add_args(&data, "a b", Some("x"))).is_err());
         assert!(add(add_args(&data, "c", Some(""))).is_err());
         list(&ListArgs { store: store_args(&data) }).unwrap();
+    }
+
+    /// An API that tells these figures, and `run.json` that names it.
+    fn daemon(data: &Path, shared: &Arc<Shared>) -> tokio::runtime::Runtime {
+        let store = Arc::new(SqliteStore::open(&data.join("tandem.db")).unwrap());
+        let (journal, _) = Journal::open(&data.join("journal"), store.clone()).unwrap();
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+        let listener = runtime.block_on(api::bind("127.0.0.1:0".parse().unwrap())).unwrap();
+        let http = listener.local_addr().unwrap();
+        let sources = api::Sources::new(shared.clone(), store, journal, false);
+        runtime.spawn(api::serve(listener, sources));
+        let run = RunFile {
+            pid: 1,
+            version: String::new(),
+            started_at: jiff::Timestamp::now(),
+            http,
+            sip_udp: vec![],
+            sip_tcp: vec![],
+            realm: "tandem".into(),
+            algorithms: vec![],
+            store: data.join("tandem.db"),
+        };
+        run.write(data).unwrap();
+        runtime
+    }
+
+    #[test]
+    fn a_change_waits_until_the_daemon_has_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let data = folder.path();
+        let (shared, _queries) = Shared::new();
+        let runtime = daemon(data, &shared);
+        let opened = store_args(data).open().unwrap();
+        let tell = |users_version| shared.publish(Stats { users_version, ..Stats::default() });
+        let before = opened.store.users_version().unwrap();
+        tell(before - 1);
+        assert!(!opened.wait_for_daemon(Duration::from_millis(60)));
+        let start = Instant::now();
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while opened.store.users_version().unwrap() == before {
+                    std::thread::sleep(Duration::from_millis(5));
+                }
+                std::thread::sleep(Duration::from_millis(150));
+                tell(opened.store.users_version().unwrap());
+            });
+            add(add_args(data, "alice", Some("secret"))).unwrap();
+        });
+        assert!(start.elapsed() >= Duration::from_millis(150));
+        assert!(start.elapsed() < TAKEN_UP_WITHIN);
+        drop(runtime);
+        assert!(opened.wait_for_daemon(TAKEN_UP_WITHIN), "nobody answers any more");
     }
 
     #[test]

@@ -18,6 +18,7 @@ impl Switch {
             calls_ended: totals.ended.clone(),
             calls_refused: totals.refused,
             registrations: self.world.registrar.len() as u64,
+            users_version: self.world.registrar.users_version(),
             sip: self.sip_stats(net),
             engine: self.world.media.engine_view(),
         }

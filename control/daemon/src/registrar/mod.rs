@@ -132,6 +132,12 @@ impl Registrar {
         gone
     }
 
+    /// The version of the users that all contacts belong to.
+    #[must_use]
+    pub fn users_version(&self) -> i64 {
+        self.users_seen.as_ref().map_or(0, |users| users.version())
+    }
+
     /// When [`Registrar::expire`] or [`Registrar::pings_due`] is due.
     #[must_use]
     pub fn next_timeout(&self) -> Option<Instant> {

@@ -110,17 +110,24 @@ pub fn generate_password() -> Result<String, getrandom::Error> {
 #[derive(Debug, Default)]
 pub struct UserMap {
     by_name: HashMap<Box<str>, Vec<User>>,
+    version: i64,
 }
 
 impl UserMap {
-    /// The map of these users.
+    /// The map of these users, which the store had at this version.
     #[must_use]
-    pub fn new(users: Vec<User>) -> Self {
+    pub fn new(users: Vec<User>, version: i64) -> Self {
         let mut by_name: HashMap<Box<str>, Vec<User>> = HashMap::with_capacity(users.len());
         for user in users {
             by_name.entry(user.username.as_str().into()).or_default().push(user);
         }
-        Self { by_name }
+        Self { by_name, version }
+    }
+
+    /// The version of the store's users; what it holds may be newer, never older.
+    #[must_use]
+    pub const fn version(&self) -> i64 {
+        self.version
     }
 
     /// The user of this name and realm.
@@ -158,13 +165,13 @@ impl UserList {
     #[must_use]
     pub fn of(users: Vec<User>) -> Self {
         let list = Self::default();
-        list.replace(users);
+        list.replace(users, 0);
         list
     }
 
-    /// From now on it holds these users.
-    pub fn replace(&self, users: Vec<User>) {
-        self.map.store(Arc::new(UserMap::new(users)));
+    /// From now on it holds these users, of this version of the store.
+    pub fn replace(&self, users: Vec<User>, version: i64) {
+        self.map.store(Arc::new(UserMap::new(users, version)));
     }
 
     /// The users as they are now.
@@ -180,7 +187,8 @@ impl UserList {
     /// [`StoreError`] if they cannot be read now.
     pub fn follow(store: Arc<dyn Store>) -> Result<(Self, Follower), StoreError> {
         let mut seen = store.users_version()?;
-        let list = Self::of(store.users()?);
+        let list = Self::default();
+        list.replace(store.users()?, seen);
         let stop = Arc::new(AtomicBool::new(false));
         let thread = std::thread::Builder::new().name("users".into()).spawn({
             let (list, stop) = (list.clone(), stop.clone());
@@ -201,7 +209,7 @@ impl UserList {
     fn refresh(&self, store: &dyn Store, seen: &mut i64) -> Result<(), StoreError> {
         let version = store.users_version()?;
         if version != *seen {
-            self.replace(store.users()?);
+            self.replace(store.users()?, version);
             *seen = version;
             tracing::info!(users = self.load().len(), "users have changed");
         }
@@ -245,10 +253,9 @@ mod tests {
 
     #[test]
     fn the_same_name_lives_in_two_realms() {
-        let map = UserMap::new(vec![
-            User::with_password("alice", "a", "1"),
-            User::with_password("alice", "b", "2"),
-        ]);
+        let users = [("a", "1"), ("b", "2")];
+        let users = users.map(|(realm, password)| User::with_password("alice", realm, password));
+        let map = UserMap::new(users.into(), 1);
         assert_eq!(map.len(), 2);
         assert_ne!(map.find("alice", "a"), map.find("alice", "b"));
         assert_eq!(map.find("alice", "c"), None);

@@ -92,7 +92,7 @@ fn contacts_of_removed_users_are_told_once() {
         let mut bench = Bench::new();
         bench.register(BOB);
         bench.register(BOB2);
-        bench.users.replace(Vec::new());
+        bench.users.replace(Vec::new(), 1);
         bench.pump();
         bench.pump();
     });

@@ -243,12 +243,14 @@ fn the_phone_of_a_removed_user_is_not_called_when_the_name_is_given_again() {
     let mut bench = Bench::new();
     bench.register(BOB);
     bench.register(ALICE);
-    bench.users.replace(users().into_iter().filter(|it| it.username != "bob").collect());
+    bench.users.replace(users().into_iter().filter(|it| it.username != "bob").collect(), 1);
+    assert_eq!(bench.switch.stats(None).users_version, 0, "its contacts are there still");
     bench.pump();
+    assert_eq!(bench.switch.stats(None).users_version, 1);
     let left = bench.switch.world.registrar.registrations();
     assert_eq!(left.len(), 1);
     assert_eq!(left[0].aor, "sip:alice@tandem");
-    bench.users.replace(users());
+    bench.users.replace(users(), 2);
     bench.invite(ALICE, "bob");
     bench.phones[ALICE].response(480);
     assert!(bench.phones[BOB].has_nothing());

@@ -22,10 +22,10 @@ fn registrations_survive() {
 fn registrations_of_users_who_went_meanwhile_do_not() {
     let mut bench = Bench::new();
     bench.register(BOB);
-    bench.users.replace(Vec::new());
+    bench.users.replace(Vec::new(), 1);
     bench.restart();
     assert!(bench.switch.world.registrar.is_empty());
-    bench.users.replace(users());
+    bench.users.replace(users(), 2);
     bench.restart();
     assert!(bench.switch.world.registrar.is_empty(), "it was journalled");
 }
