@@ -225,7 +225,7 @@ fn content_length(head: &[u8]) -> Result<usize, Malformed> {
         while line.get(value_end + 1).is_some_and(|it| text::is_space(*it)) {
             value_end += 1 + memchr::memchr(b'\n', &line[value_end + 1..]).unwrap_or(0);
         }
-        let value = line[colon + 1..value_end].trim_ascii();
+        let value = unfolded(&line[colon + 1..value_end]);
         let value = text::number(value).ok_or(Malformed::ContentLength)?;
         if found.is_some_and(|it| it != value) {
             return Err(Malformed::ContentLength);
@@ -234,6 +234,23 @@ fn content_length(head: &[u8]) -> Result<usize, Malformed> {
     }
     let value = found.ok_or(Malformed::MissingContentLength)?;
     usize::try_from(value).map_err(|_| Malformed::ContentLength)
+}
+
+/// Without blanks and line ends at both ends: exactly what the parser passes over, or the two
+/// would not agree on where a message ends.
+fn unfolded(mut value: &[u8]) -> &[u8] {
+    let passed_over = |octet: u8| text::is_space(octet) || matches!(octet, b'\r' | b'\n');
+    while let [first, rest @ ..] = value
+        && passed_over(*first)
+    {
+        value = rest;
+    }
+    while let [rest @ .., last] = value
+        && passed_over(*last)
+    {
+        value = rest;
+    }
+    value
 }
 
 #[cfg(test)]
@@ -331,5 +348,18 @@ mod tests {
     fn keep_alives_of_datagrams() {
         assert!(is_keep_alive(b"") && is_keep_alive(b"\r\n\r\n") && is_keep_alive(b"\0\0\0\0"));
         assert!(!is_keep_alive(b"\r\nX") && !is_keep_alive(&[b'\r'; 17]));
+    }
+
+    #[test]
+    fn a_length_with_other_white_space_breaks_the_stream_as_it_breaks_the_message() {
+        for octets in [
+            &b"OPTIONS sip:a@b SIP/2.0\r\nl: 0\x0c\r\n\r\n"[..],
+            b"OPTIONS sip:a@b SIP/2.0\r\nl:\x0b0\r\n\r\n",
+        ] {
+            let mut framer = Framer::new();
+            framer.push(octets);
+            let error = framer.next_frame().unwrap_err();
+            assert_eq!(error.cause, Malformed::ContentLength.into());
+        }
     }
 }
