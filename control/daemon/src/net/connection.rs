@@ -64,7 +64,7 @@ pub fn refusal(request: &[u8], status: u16) -> Option<Vec<u8>> {
 pub(super) enum Read1 {
     /// A complete message was appended to the buffer.
     Message,
-    /// Nothing more for now.
+    /// Nothing more until the next input.
     Blocked,
     /// The connection is over.
     Closed(CloseReason),
