@@ -236,21 +236,33 @@ fn content_length(head: &[u8]) -> Result<usize, Malformed> {
     usize::try_from(value).map_err(|_| Malformed::ContentLength)
 }
 
-/// Without blanks and line ends at both ends: exactly what the parser passes over, or the two
-/// would not agree on where a message ends.
-fn unfolded(mut value: &[u8]) -> &[u8] {
-    let passed_over = |octet: u8| text::is_space(octet) || matches!(octet, b'\r' | b'\n');
-    while let [first, rest @ ..] = value
-        && passed_over(*first)
-    {
+/// Without blanks and folds at both ends: exactly what the parser passes over, or the two would not
+/// agree on where a message ends. A carriage return counts only before its line feed.
+fn unfolded(value: &[u8]) -> &[u8] {
+    let mut value = value.strip_suffix(b"\r").unwrap_or(value);
+    while let Some(rest) = strip_leading(value) {
         value = rest;
     }
-    while let [rest @ .., last] = value
-        && passed_over(*last)
-    {
+    while let Some(rest) = strip_trailing(value) {
         value = rest;
     }
     value
+}
+
+fn strip_leading(value: &[u8]) -> Option<&[u8]> {
+    match value {
+        [b'\r', b'\n', rest @ ..] | [b'\n', rest @ ..] => Some(rest),
+        [first, rest @ ..] if text::is_space(*first) => Some(rest),
+        _ => None,
+    }
+}
+
+fn strip_trailing(value: &[u8]) -> Option<&[u8]> {
+    match value {
+        [rest @ .., b'\r', b'\n'] | [rest @ .., b'\n'] => Some(rest),
+        [rest @ .., last] if text::is_space(*last) => Some(rest),
+        _ => None,
+    }
 }
 
 #[cfg(test)]
@@ -360,6 +372,31 @@ mod tests {
             framer.push(octets);
             let error = framer.next_frame().unwrap_err();
             assert_eq!(error.cause, Malformed::ContentLength.into());
+        }
+    }
+
+    /// Every value of up to six octets out of those that matter: framer and parser have to agree.
+    #[test]
+    fn framer_and_parser_agree_on_every_short_length() {
+        const ALPHABET: &[u8] = b"01 \t\r\n";
+        for len in 0..=6 {
+            for number in 0..ALPHABET.len().pow(len) {
+                let mut rest = number;
+                let mut stream = b"OPTIONS sip:a@b SIP/2.0\r\nl:".to_vec();
+                for _ in 0..len {
+                    stream.push(ALPHABET[rest % ALPHABET.len()]);
+                    rest /= ALPHABET.len();
+                }
+                stream.extend_from_slice(b"\r\nx: y\r\n\r\nbody of 16 octets");
+                let mut framer = Framer::new();
+                framer.push(&stream);
+                let Ok(Some(Frame::Message(octets))) = framer.next_frame() else { continue };
+                let Ok(message) = Message::parse(&octets) else { continue };
+                let defects = [Malformed::BodyShort.into(), Malformed::ContentLength.into()];
+                let shown = String::from_utf8_lossy(&octets);
+                assert!(!message.defect().is_some_and(|it| defects.contains(&it)), "{shown:?}");
+                assert_eq!(message.bytes().len(), octets.len(), "{shown:?}");
+            }
         }
     }
 }
