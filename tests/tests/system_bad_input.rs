@@ -75,3 +75,15 @@ fn a_data_folder_that_cannot_be_made_is_named() {
     std::fs::write(&file, "").unwrap();
     says(&refused("", &file.join("data")), &["file/data", "--data"]);
 }
+
+#[test]
+fn media_that_could_never_flow_is_refused_before_anything_is_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    let listen = "[sip]\nlisten = [\"127.0.0.1:0\"]\n[http]\nlisten = \"127.0.0.1:0\"\n";
+    let foreign = format!("{listen}[media]\naddresses = [\"192.0.2.7\"]\n");
+    says(&refused(&foreign, &data), &["192.0.2.7", "media.addresses"]);
+    let engine = format!("{listen}[engine]\nprogram = \"/nowhere/tandem-engine\"\n");
+    says(&refused(&engine, &data), &["/nowhere/tandem-engine", "engine.program"]);
+    assert!(!data.exists());
+}

@@ -109,6 +109,20 @@ pub fn look(config: &Config, data: &std::path::Path) -> Vec<Finding> {
     findings
 }
 
+/// What would let `tandem run` start and never carry media, each with its remedy: it is told before
+/// anything is opened or written.
+#[must_use]
+pub fn obstacles(config: &Config, data: &std::path::Path) -> Vec<String> {
+    let looked_at = [network::media_addresses(config), vec![system::engine(config, data)]];
+    let remedied = |finding: Finding| Some(format!("{}: {}", finding.found, finding.remedy?));
+    looked_at
+        .into_iter()
+        .flatten()
+        .filter(|finding| finding.standing == Standing::Error)
+        .filter_map(remedied)
+        .collect()
+}
+
 /// Runs `tandem check`.
 ///
 /// # Errors

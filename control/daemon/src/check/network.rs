@@ -71,14 +71,20 @@ fn refused(name: &'static str, key: &str, address: SocketAddr, error: &io::Error
     Finding::error(name, format!("{address}: {error}"), remedy)
 }
 
+/// The media addresses that cannot be bound.
+pub(super) fn media_addresses(config: &Config) -> Vec<Finding> {
+    let addresses = config.media_addresses().into_iter();
+    addresses
+        .filter_map(|ip| {
+            let error = UdpSocket::bind((ip, 0)).err()?;
+            Some(refused("media", "media.addresses", (ip, 0).into(), &error))
+        })
+        .collect()
+}
+
 fn media(config: &Config, running: bool) -> Vec<Finding> {
     let range = config.media.port_min..=config.media.port_max;
-    let mut findings = Vec::new();
-    for ip in config.media_addresses() {
-        if let Err(error) = UdpSocket::bind((ip, 0)) {
-            findings.push(refused("media", "media.addresses", (ip, 0).into(), &error));
-        }
-    }
+    let mut findings = media_addresses(config);
     let used = ["/proc/net/udp", "/proc/net/udp6"]
         .iter()
         .filter_map(|path| fs::read_to_string(path).ok())

@@ -58,7 +58,7 @@ fn files(config: &Config) -> Finding {
     let remedy = "raise it: LimitNOFILE= of the service, or ulimit -Hn as root";
     if calls == 0 {
         Finding::error("files", found, remedy)
-    } else if calls < u64::from(config.call.max_calls) {
+    } else if calls < u64::from(config.call.max_calls) && asks_for_calls(config) {
         Finding::warning(
             "files",
             found,
@@ -67,6 +67,11 @@ fn files(config: &Config) -> Finding {
     } else {
         Finding::ok("files", found)
     }
+}
+
+/// Whether somebody wrote how many calls there shall be; the default takes what there is.
+fn asks_for_calls(config: &Config) -> bool {
+    config.call.max_calls != Config::default().call.max_calls
 }
 
 fn buffer(name: &'static str, key: &str) -> Finding {
@@ -139,7 +144,8 @@ fn folder(data: &Path) -> Finding {
     }
 }
 
-fn engine(config: &Config, data: &Path) -> Finding {
+/// Whether the engine can be started.
+pub(super) fn engine(config: &Config, data: &Path) -> Finding {
     let program = engine_program(config);
     let socket = engine_socket(config, data);
     if socket.as_os_str().len() > MAX_SOCKET_PATH {
@@ -151,6 +157,8 @@ fn engine(config: &Config, data: &Path) -> Finding {
     }
     if program.is_file() {
         Finding::ok("engine", program.display().to_string())
+    } else if socket.exists() {
+        Finding::ok("engine", format!("{} is of an engine that runs", socket.display()))
     } else {
         Finding::error(
             "engine",

@@ -4,7 +4,7 @@ use super::runfile::{FolderLock, RunFile};
 use super::wire;
 use super::{CliError, CliResult, DataArgs, say, sibling};
 use crate::api::{self, Sources};
-use crate::check::system::calls_for_files;
+use crate::check::{self, system::calls_for_files};
 use crate::config::Config;
 use crate::core::CoreHandle;
 use crate::journal::Journal;
@@ -86,6 +86,10 @@ pub fn run(args: &RunArgs) -> CliResult {
     }
     logging::start(&config.log).map_err(CliError::usage)?;
     let data = &args.folder.data;
+    let obstacles = check::obstacles(&config, data);
+    if !obstacles.is_empty() {
+        return Err(CliError::failed(obstacles.join("\n")));
+    }
     let _lock = FolderLock::take(data).map_err(CliError::failed)?;
     let files = match raise_open_files() {
         Ok(files) => files,
