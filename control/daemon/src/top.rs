@@ -25,7 +25,7 @@ const EVERY: Duration = Duration::from_secs(1);
 pub struct TopArgs {
     #[command(flatten)]
     daemon: DaemonArgs,
-    /// Print one frame and end.
+    /// Print one frame, with the rates of one second, and end.
     #[arg(long)]
     once: bool,
 }
@@ -38,7 +38,9 @@ pub fn run(args: &TopArgs) -> CliResult {
     let daemon = Daemon::find(&args.daemon)?;
     let first = Frame::look(&daemon)?;
     if args.once {
-        return show(&first, args.daemon.json);
+        // Rates need a second look.
+        std::thread::sleep(EVERY);
+        return show(&Frame::look(&daemon)?.since(&first), args.daemon.json);
     }
     if std::io::stdout().is_terminal() && !args.daemon.json {
         return screen::run(&daemon, first);

@@ -101,7 +101,7 @@ pub(super) fn calls(args: &CallsArgs) -> CliResult {
         }
         say(format!("\n{}", table::text(&media)))?;
     }
-    say(format!("{} calls", calls.calls.len()))
+    say(table::counted(calls.calls.len(), "call"))
 }
 
 fn legs_table() -> Table {
@@ -163,7 +163,7 @@ pub(super) fn records(args: &RecordsArgs) -> CliResult {
     }
     match &records.next {
         Some(next) => say(format!("more: --before {next}")),
-        None => say(format!("{} records", records.records.len())),
+        None => say(table::counted(records.records.len(), "record")),
     }
 }
 

@@ -22,7 +22,9 @@ pub(crate) fn find(name: &str) -> PathBuf {
 /// Becomes that program.
 pub(super) fn execute(name: &str, arguments: &[OsString]) -> CliResult {
     let program = find(name);
-    let error = Command::new(&program).args(arguments).exec();
+    // Its usage lines then name the command that was typed: `tandem ua`.
+    let typed = name.replacen('-', " ", 1);
+    let error = Command::new(&program).arg0(typed).args(arguments).exec();
     Err(CliError::failed(format!(
         "cannot execute {}: {error}. Build it with `cargo build --release -p {name}`, or install it beside tandem",
         program.display()

@@ -91,6 +91,12 @@ pub fn loss(lost: u64, expected: u64) -> String {
     format!("{percent:.1} %")
 }
 
+/// A number with its noun: `1 call`, `2 calls`.
+pub(crate) fn counted(number: usize, noun: &str) -> String {
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{number} {noun}{plural}")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

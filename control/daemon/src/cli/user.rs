@@ -25,8 +25,11 @@ const IMPORT_HELP: &str = "\
 The CSV file has a header: username, one of password, ha1 and ha1_sha256, and if wanted realm or
 domain. A dump of Kamailio's subscriber table (id,username,domain,password,ha1,ha1b) fits as it is.
 
+Lines that cannot be taken are named and left out; then the exit status is 1.
+
 Examples:
   tandem user import users.csv
+  ssh other tandem-users | tandem user import -
   tandem user import --kamailio-sqlite /etc/kamailio/kamailio.sqlite --strict";
 
 const ADD_HELP: &str = "\
@@ -99,7 +102,7 @@ pub(super) struct RemoveArgs {
 
 #[derive(Debug, Args)]
 pub(super) struct ImportArgs {
-    /// CSV file.
+    /// CSV file; `-` for standard input.
     #[arg(required_unless_present = "kamailio_sqlite")]
     file: Option<PathBuf>,
     /// Read the subscriber table of this SQLite file of Kamailio instead.
@@ -281,7 +284,7 @@ fn list(args: &ListArgs) -> CliResult {
         listing.add_row([&user.username, &user.realm, digests]);
     }
     say(table::text(&listing))?;
-    say(format!("{} users", users.len()))
+    say(table::counted(users.len(), "user"))
 }
 
 fn remove(args: &RemoveArgs) -> CliResult {
@@ -306,6 +309,7 @@ fn import_users(args: &ImportArgs) -> CliResult {
     let realm = args.realm.as_deref().unwrap_or(&opened.realm);
     let import = match (&args.kamailio_sqlite, &args.file) {
         (Some(path), _) => import::kamailio_sqlite(path, realm),
+        (None, Some(path)) if path.as_os_str() == "-" => import::csv_stdin(realm),
         (None, Some(path)) => import::csv_file(path, realm),
         (None, None) => return Err(CliError::usage("name a file")),
     };
@@ -336,16 +340,24 @@ fn import_users(args: &ImportArgs) -> CliResult {
     let added = outcome.iter().filter(|new| **new).count();
     let changed = outcome.len() - added;
     if args.store.json {
-        let bad: Vec<_> =
+        let listed: Vec<_> =
             bad.iter().map(|bad| json!({ "line": bad.line, "message": bad.message })).collect();
-        return say_json(&json!({
+        say_json(&json!({
             "added": added,
             "changed": changed,
-            "bad": bad,
+            "bad": listed,
             "warning": shut_out,
-        }));
+        }))?;
+        return left_out_status(&bad);
     }
-    say(format!("{added} users added, {changed} changed, {} lines left out", bad.len()))
+    let (added, left_out) = (table::counted(added, "user"), table::counted(bad.len(), "line"));
+    say(format!("{added} added, {changed} changed, {left_out} left out"))?;
+    left_out_status(&bad)
+}
+
+/// A script has to see that not all was taken.
+fn left_out_status(bad: &[import::BadLine]) -> CliResult {
+    if bad.is_empty() { Ok(()) } else { Err(CliError::silent(1)) }
 }
 
 #[cfg(test)]
@@ -458,7 +470,7 @@ mod tests {
         assert!(import_users(&args(true)).is_err());
         let store = SqliteStore::open(&data.join("tandem.db")).unwrap();
         assert_eq!(store.users().unwrap(), []);
-        import_users(&args(false)).unwrap();
+        assert!(import_users(&args(false)).is_err(), "a line was left out");
         assert_eq!(store.users().unwrap(), [User::with_password("alice", "example.org", "x")]);
     }
 

@@ -16,6 +16,9 @@ pub const MAX_USERS: usize = 5_000_000;
 /// Longest user name and realm, octets.
 pub const MAX_NAME: usize = 255;
 
+/// Characters of a wrong header that an error shows.
+const SHOWN_HEADER: usize = 200;
+
 /// A line that could not be taken.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BadLine {
@@ -75,7 +78,7 @@ impl Columns {
                 wanted.iter().any(|wanted| name.trim().eq_ignore_ascii_case(wanted))
             })
         };
-        let missing = |missing| ImportError::Columns { missing, found: names.join(", ") };
+        let missing = |missing| ImportError::Columns { missing, found: shown(names) };
         let columns = Self {
             username: position(&["username", "user"]).ok_or_else(|| missing("`username`"))?,
             realm: position(&["realm"]),
@@ -91,12 +94,34 @@ impl Columns {
     }
 }
 
+/// The names of the columns as a terminal can show them: a header of another kind of file may hold
+/// anything.
+fn shown(names: &[&str]) -> String {
+    let names = names.join(", ");
+    if names.chars().any(|it| it.is_control() || it == char::REPLACEMENT_CHARACTER) {
+        return "no text, so the file is not CSV".to_owned();
+    }
+    let end = names.char_indices().nth(SHOWN_HEADER).map_or(names.len(), |(at, _)| at);
+    names[..end].to_owned()
+}
+
 /// Reads a CSV file.
 ///
 /// # Errors
 /// [`ImportError`] if the file cannot be read or lacks columns; bad lines are in the result.
 pub fn csv_file(path: &Path, default_realm: &str) -> Result<Import, ImportError> {
     let bytes = std::fs::read(path).map_err(|error| unreadable(path, error))?;
+    csv_bytes(&bytes, default_realm)
+}
+
+/// Reads CSV from standard input.
+///
+/// # Errors
+/// As [`csv_file`].
+pub fn csv_stdin(default_realm: &str) -> Result<Import, ImportError> {
+    let mut bytes = Vec::new();
+    std::io::Read::read_to_end(&mut std::io::stdin().lock(), &mut bytes)
+        .map_err(|error| unreadable(Path::new("standard input"), error))?;
     csv_bytes(&bytes, default_realm)
 }
 

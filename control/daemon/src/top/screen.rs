@@ -70,13 +70,35 @@ fn wish(event: &Event) -> Wish {
 }
 
 fn draw(canvas: &mut Canvas<'_>, frame: &Frame, state: &mut TableState) {
-    let head = frame.head();
-    let height = u16::try_from(head.len()).unwrap_or(u16::MAX).saturating_add(1);
+    let head = wrapped(&frame.head(), canvas.area().width.into());
+    // However narrow it is, half of the screen is for the legs.
+    let most = canvas.area().height / 2;
+    let height = u16::try_from(head.len()).unwrap_or(u16::MAX).saturating_add(1).min(most);
     let [top, rest] =
         Layout::vertical([Constraint::Length(height), Constraint::Min(0)]).areas(canvas.area());
     let lines: Vec<Line<'_>> = head.into_iter().map(Line::from).collect();
     canvas.render_widget(Paragraph::new(lines).block(Block::new().borders(Borders::BOTTOM)), top);
     canvas.render_stateful_widget(legs(frame, rest.width), rest, state);
+}
+
+/// The lines of the head, broken between words where the terminal ends.
+fn wrapped(head: &[String], width: usize) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for text in head {
+        lines.push(String::new());
+        for word in text.split(' ') {
+            let Some(line) = lines.last_mut() else { continue };
+            if line.is_empty() {
+                line.push_str(word);
+            } else if line.chars().count() + 1 + word.chars().count() <= width {
+                line.push(' ');
+                line.push_str(word);
+            } else {
+                lines.push(format!("  {word}"));
+            }
+        }
+    }
+    lines
 }
 
 /// The widest that a column becomes: texts end there, figures are always whole.
