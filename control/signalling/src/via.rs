@@ -3,6 +3,7 @@
 use core::net::{IpAddr, SocketAddr};
 
 use crate::error::Malformed;
+use crate::stack::Transport;
 use crate::text::{self, Params, trim};
 use crate::uri::{Host, split_host_port};
 
@@ -90,8 +91,11 @@ impl<'a> Via<'a> {
     /// The port of sent-by, or the default one of its transport (RFC 3261 §18.2.2).
     #[must_use]
     pub fn port_or_default(&self) -> u16 {
-        let secure = ["TLS", "WSS", "TLS-SCTP"].iter().any(|it| self.is_transport(it));
-        self.port.unwrap_or(if secure { 5061 } else { 5060 })
+        self.port.unwrap_or_else(|| match Transport::from_name(self.transport) {
+            Some(transport) => transport.default_port(),
+            None if self.is_transport("TLS-SCTP") => 5061,
+            None => 5060,
+        })
     }
 
     /// All parameters.

@@ -87,6 +87,10 @@ impl Net {
                 }
             }
             Transport::Tcp => self.send_on_stream(flow, bytes),
+            // This phone has no sockets for them.
+            Transport::Tls | Transport::Ws | Transport::Wss => {
+                let _ = self.inputs.send(Input::Failed(flow));
+            }
         }
     }
 

@@ -200,7 +200,7 @@ impl World {
         for to in receivers {
             if self.censor.as_mut().is_some_and(|censor| censor(bytes)) {
                 self.note(from, "   censored");
-            } else if self.transport == Transport::Tcp {
+            } else if self.transport.is_reliable() {
                 self.deliver_in_order(to, flow, bytes);
             } else {
                 self.deliver_perhaps(faults, to, flow, bytes);
@@ -238,7 +238,7 @@ impl World {
         let local = self.parties[to].address;
         let flow = match self.transport {
             Transport::Udp => Flow::udp(local, flow.local),
-            Transport::Tcp => Flow::tcp(local, flow.local, 1),
+            stream => Flow::new(stream, local, flow.local, 1),
         };
         self.sequence += 1;
         self.queue.push(Reverse((at, self.sequence)));
@@ -265,7 +265,7 @@ impl Flows {
     pub(crate) fn to(self, local: SocketAddr, remote: SocketAddr) -> Flow {
         match self.0 {
             Transport::Udp => Flow::udp(local, remote),
-            Transport::Tcp => Flow::tcp(local, remote, 0),
+            stream => Flow::new(stream, local, remote, 0),
         }
     }
 }

@@ -23,7 +23,7 @@ pub(super) struct Leg {
     target: String,
     route: Vec<String>,
     cseq: u32,
-    tcp: bool,
+    transport: String,
     local: SocketAddr,
     remote: SocketAddr,
 }
@@ -42,7 +42,7 @@ impl Leg {
             target: dialog.remote_target().to_owned(),
             route: dialog.route_set().to_vec(),
             cseq: dialog.local_cseq(),
-            tcp: flow.transport == Transport::Tcp,
+            transport: flow.transport.via_name().to_owned(),
             local: flow.local,
             remote: flow.remote,
         })
@@ -51,8 +51,8 @@ impl Leg {
     /// Sends the BYE that the earlier daemon can't send any more. What the party answers does not
     /// matter: it may have hung up meanwhile.
     fn end(self, world: &mut World) {
-        let transport = if self.tcp { Transport::Tcp } else { Transport::Udp };
-        let flow = Flow { transport, local: self.local, remote: self.remote, connection: 0 };
+        let Some(transport) = Transport::from_name(&self.transport) else { return };
+        let flow = Flow::new(transport, self.local, self.remote, 0);
         let mut bye = NewRequest::new(Method::Bye, self.target)
             .from(self.from)
             .from_tag(self.from_tag)

@@ -27,7 +27,7 @@ use crate::config::Config;
 use crate::config::types::SipTransport;
 use crate::journal::{Journal, Recovered};
 use crate::media::MediaPlane;
-use crate::net::{Net, NetError, Waker};
+use crate::net::{Addresses, Net, NetError, Waker};
 use crate::snapshot::{Query, Shared};
 use crate::store::users::UserList;
 use core::time::Duration;
@@ -35,6 +35,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
+use tandem_signalling::stack::Transport;
 use tokio::sync::mpsc;
 
 /// What the signalling thread is started with.
@@ -73,24 +74,29 @@ pub enum StartError {
 /// The running signalling thread.
 #[derive(Debug)]
 pub struct CoreHandle {
-    udp: Vec<SocketAddr>,
-    tcp: Vec<SocketAddr>,
+    addresses: Addresses,
     stop: Arc<AtomicBool>,
     waker: Waker,
     thread: Option<JoinHandle<()>>,
 }
 
 impl CoreHandle {
+    /// Where SIP listens, with the ports that were chosen.
+    #[must_use]
+    pub const fn addresses(&self) -> &Addresses {
+        &self.addresses
+    }
+
     /// Where SIP listens on UDP, with the ports that were chosen.
     #[must_use]
     pub fn udp_addresses(&self) -> &[SocketAddr] {
-        &self.udp
+        self.addresses.of(Transport::Udp)
     }
 
     /// Where SIP listens on TCP, with the ports that were chosen.
     #[must_use]
     pub fn tcp_addresses(&self) -> &[SocketAddr] {
-        &self.tcp
+        self.addresses.of(Transport::Tcp)
     }
 
     /// Whether the thread runs; it ends by itself only if it has failed.
@@ -134,10 +140,10 @@ pub fn start(start: Start) -> Result<CoreHandle, StartError> {
     let idle = Duration::from_secs(sip.connection_idle_s.into());
     let mut net = Net::open(on(SipTransport::Udp), on(SipTransport::Tcp), idle)?;
     net.limit_connections(sip.max_connections);
-    let (udp, tcp) = (net.udp_addresses(), net.tcp_addresses());
+    let addresses = net.addresses();
     let mut seed = [0; 40];
     getrandom::fill(&mut seed).map_err(StartError::Random)?;
-    let settings = Settings::new(&start.config, &udp, &tcp);
+    let settings = Settings::new(&start.config, &addresses);
     let engine = start.media.wait_fd()?;
     let waker = net.waker();
     start.shared.wake_with({
@@ -158,7 +164,7 @@ pub fn start(start: Start) -> Result<CoreHandle, StartError> {
     let stop = Arc::new(AtomicBool::new(false));
     let worker = thread::Worker::new(net, switch, engine, start.queries, stop.clone())?;
     let thread = std::thread::Builder::new().name("sip".into()).spawn(move || worker.run())?;
-    Ok(CoreHandle { udp, tcp, stop, waker, thread: Some(thread) })
+    Ok(CoreHandle { addresses, stop, waker, thread: Some(thread) })
 }
 
 #[cfg(test)]

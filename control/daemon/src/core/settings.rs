@@ -2,9 +2,10 @@
 
 use crate::config::Config;
 use crate::config::types::{Advertised, Algorithm, Ring};
+use crate::net::Addresses;
 use core::time::Duration;
-use std::net::{IpAddr, SocketAddr};
-use tandem_signalling::stack::{self, Flow, StackConfig, Timing, Transport};
+use std::net::IpAddr;
+use tandem_signalling::stack::{self, Flow, StackConfig, Timing};
 use tandem_signalling::uri::{Host, Scheme, UriBuilder};
 
 /// Settings of registrar and calls.
@@ -18,10 +19,8 @@ pub struct Settings {
     pub addresses: Vec<IpAddr>,
     /// Whether any address may be ours: we listen on all.
     pub any_address: bool,
-    /// UDP addresses, as named in flows.
-    pub udp: Vec<SocketAddr>,
-    /// TCP addresses, as named in flows.
-    pub tcp: Vec<SocketAddr>,
+    /// Where the sockets listen, as named in flows.
+    pub local: Addresses,
     /// Settings of the stack.
     pub stack: StackConfig,
     /// Largest message, octets.
@@ -63,10 +62,9 @@ pub struct Settings {
 impl Settings {
     /// Settings out of the configuration and the sockets that were opened.
     #[must_use]
-    pub fn new(config: &Config, udp: &[SocketAddr], tcp: &[SocketAddr]) -> Self {
+    pub fn new(config: &Config, local: &Addresses) -> Self {
         let (sip, registrar, call) = (&config.sip, &config.registrar, &config.call);
-        let bound = udp.iter().chain(tcp).map(SocketAddr::ip);
-        let mut addresses: Vec<IpAddr> = bound.collect();
+        let mut addresses: Vec<IpAddr> = local.iter().map(|(_, at)| at.ip()).collect();
         addresses.extend(sip.advertised.iter().map(|it| it.announced));
         let mut domains: Vec<String> = sip.domains.iter().map(|it| it.to_lowercase()).collect();
         domains.push(sip.realm.to_lowercase());
@@ -80,9 +78,8 @@ impl Settings {
             domains,
             addresses,
             any_address: sip.listen.iter().any(|it| it.ip().is_unspecified()),
-            udp: udp.to_vec(),
-            tcp: tcp.to_vec(),
-            stack: stack_config(config, udp, tcp),
+            local: local.clone(),
+            stack: stack_config(config, local),
             max_message: count(sip.max_message),
             ping: (registrar.ping_s > 0).then(|| seconds(registrar.ping_s)),
             min_expires_s: registrar.min_expires_s,
@@ -119,30 +116,19 @@ impl Settings {
             Host::Name(name) => self.domains.iter().any(|it| it.eq_ignore_ascii_case(name)),
         }
     }
-
-    /// Our addresses of a transport.
-    #[must_use]
-    pub fn local(&self, transport: Transport) -> &[SocketAddr] {
-        match transport {
-            Transport::Udp => &self.udp,
-            Transport::Tcp => &self.tcp,
-        }
-    }
 }
 
-fn stack_config(config: &Config, udp: &[SocketAddr], tcp: &[SocketAddr]) -> StackConfig {
+fn stack_config(config: &Config, local: &Addresses) -> StackConfig {
     let sip = &config.sip;
     let ms = |ms: u32| Duration::from_millis(ms.into());
     let defaults = StackConfig::default();
-    let both =
-        udp.iter().map(|it| (Transport::Udp, it)).chain(tcp.iter().map(|it| (Transport::Tcp, it)));
-    let advertised = both.filter_map(|(transport, local)| {
+    let advertised = local.iter().filter_map(|(transport, local)| {
         let announced = Advertised::of(&sip.advertised, local.ip())?;
         let host = match announced {
             IpAddr::V4(ip) => ip.to_string(),
             IpAddr::V6(ip) => format!("[{ip}]"),
         };
-        Some(stack::Advertised { transport, local: *local, host, port: local.port() })
+        Some(stack::Advertised { transport, local, host, port: local.port() })
     });
     let timing = Timing {
         t1: ms(sip.t1_ms),
@@ -170,7 +156,7 @@ mod tests {
 
     fn settings(text: &str) -> Settings {
         let config = Config::parse(text).unwrap();
-        Settings::new(&config, &config.sip.listen, &config.sip.listen)
+        Settings::new(&config, &Addresses::plain(&config.sip.listen, &config.sip.listen))
     }
 
     #[test]

@@ -4,6 +4,7 @@ use super::settings::Settings;
 use crate::call::id::CallId;
 use crate::journal::Journal;
 use crate::media::MediaPlane;
+use crate::net::PeerNames;
 use crate::registrar::Registrar;
 use crate::snapshot::Shared;
 use jiff::Timestamp;
@@ -32,6 +33,8 @@ pub struct World {
     pub shared: Arc<Shared>,
     /// What the operator decided.
     pub settings: Settings,
+    /// Names of hops, as their certificates must hold them.
+    pub names: PeerNames,
     /// No new calls: the daemon stops.
     pub stopping: bool,
     secret: [u8; 32],
@@ -55,6 +58,7 @@ impl World {
             journal,
             shared,
             settings,
+            names: PeerNames::default(),
             stopping: false,
             secret,
             drawn: 0,

@@ -4,13 +4,18 @@
 //! [`Net::send`] writes on the flow that the stack names. A TCP flow with connection 0 means "the
 //! connection to this address, opened if there is none".
 
+mod addresses;
 mod bind;
 mod connection;
 pub mod limits;
+pub mod names;
 
+pub use addresses::{Addresses, reachable_ip};
 pub use bind::NetError;
 pub use connection::{CloseReason, refusal};
+pub use names::PeerNames;
 
+use addresses::named;
 use connection::{Connection, Read1};
 use core::mem::MaybeUninit;
 use core::time::Duration;
@@ -18,7 +23,7 @@ use rustix::event::{EventfdFlags, Timespec, epoll, eventfd};
 use rustix::net::SocketType;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::io;
-use std::net::{IpAddr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use tandem_signalling::framing::is_keep_alive;
@@ -219,17 +224,14 @@ impl Net {
         self.wake.clone()
     }
 
-    /// Addresses of the UDP sockets, in the order given, with the ports that were chosen; a socket
-    /// that is bound to all addresses goes by the one of the default route.
+    /// The addresses of all sockets; one that is bound to all addresses goes by the one of the
+    /// default route.
     #[must_use]
-    pub fn udp_addresses(&self) -> Vec<SocketAddr> {
-        self.udp.iter().map(|(address, _)| *address).collect()
-    }
-
-    /// Addresses of the TCP listeners, in the order given, with the ports that were chosen.
-    #[must_use]
-    pub fn tcp_addresses(&self) -> Vec<SocketAddr> {
-        self.listeners.iter().map(|(address, _)| *address).collect()
+    pub fn addresses(&self) -> Addresses {
+        let mut all = Addresses::default();
+        self.udp.iter().for_each(|(at, _)| all.add(Transport::Udp, *at));
+        self.listeners.iter().for_each(|(at, _)| all.add(Transport::Tcp, *at));
+        all
     }
 
     /// Connections that exist.
@@ -313,7 +315,7 @@ impl Net {
             }
             self.message.clear();
             self.message.extend_from_slice(bytes);
-            return Some(Flow { transport: Transport::Udp, local: *local, remote, connection: 0 });
+            return Some(Flow::udp(*local, remote));
         }
         None
     }
@@ -355,7 +357,7 @@ impl Net {
             return None;
         }
         self.next_connection += 1;
-        let flow = Flow { transport: Transport::Tcp, local, remote, connection: id };
+        let flow = Flow::tcp(local, remote, id);
         self.connections.insert(id, Connection::new(flow, stream, connecting, now));
         self.by_remote.insert(remote, id);
         *self.per_peer.entry(remote.ip()).or_default() += 1;
@@ -437,6 +439,7 @@ impl Net {
         match flow.transport {
             Transport::Udp => self.send_datagram(flow, bytes),
             Transport::Tcp => self.send_stream(now, flow, bytes),
+            Transport::Tls | Transport::Ws | Transport::Wss => Err(SendError::NoSocket),
         }
     }
 
@@ -496,56 +499,4 @@ impl Net {
         let stream = TcpStream::from(fd);
         self.add_connection(flow.local, flow.remote, stream, true, now).ok_or(SendError::TooMany)
     }
-
-    /// The flow for a new request to `remote` over `transport`, without a connection of its own.
-    #[must_use]
-    pub fn flow_to(&self, transport: Transport, remote: SocketAddr) -> Option<Flow> {
-        flow_to(
-            &match transport {
-                Transport::Udp => self.udp_addresses(),
-                Transport::Tcp => self.tcp_addresses(),
-            },
-            transport,
-            remote,
-        )
-    }
-}
-
-/// The address by which a socket is named in flows, Via and Contact: never a wildcard.
-fn named(bound: SocketAddr) -> SocketAddr {
-    SocketAddr::new(reachable_ip(bound.ip()), bound.port())
-}
-
-/// The flow for a new request to `remote`, from the first of our addresses of its family.
-#[must_use]
-pub fn flow_to(ours: &[SocketAddr], transport: Transport, remote: SocketAddr) -> Option<Flow> {
-    let local = *ours.iter().find(|local| local.is_ipv4() == remote.is_ipv4())?;
-    Some(Flow { transport, local, remote, connection: 0 })
-}
-
-/// The address of this machine that others reach it by, when it listens on all addresses: that of
-/// the default route, loopback without one. Sends nothing.
-#[must_use]
-pub fn reachable_ip(listening: IpAddr) -> IpAddr {
-    if !listening.is_unspecified() {
-        return listening;
-    }
-    // Documentation addresses (RFC 5737, RFC 3849): connecting a datagram socket only asks the
-    // routing table.
-    let (any, far): (SocketAddr, SocketAddr) = match listening {
-        IpAddr::V4(_) => ((listening, 0).into(), ([192, 0, 2, 1], 9).into()),
-        IpAddr::V6(_) => {
-            let far = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1);
-            ((listening, 0).into(), (far, 9).into())
-        }
-    };
-    let asked = UdpSocket::bind(any)
-        .and_then(|socket| socket.connect(far).and_then(|()| socket.local_addr()));
-    asked.map_or_else(
-        |_| match listening {
-            IpAddr::V4(_) => std::net::Ipv4Addr::LOCALHOST.into(),
-            IpAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
-        },
-        |address| address.ip(),
-    )
 }

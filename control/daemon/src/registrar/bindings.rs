@@ -312,12 +312,7 @@ mod tests {
             cseq,
             path: &[],
             user_agent: None,
-            flow: Flow {
-                transport: Transport::Udp,
-                local: "127.0.0.1:5060".parse().unwrap(),
-                remote: "127.0.0.1:4000".parse().unwrap(),
-                connection: 0,
-            },
+            flow: Flow::udp("127.0.0.1:5060".parse().unwrap(), "127.0.0.1:4000".parse().unwrap()),
             now: Instant::from_millis(now_s * 1000),
             wall: Timestamp::UNIX_EPOCH,
         }

@@ -13,7 +13,7 @@ mod register;
 pub use auth::Role;
 
 use crate::core::Settings;
-use crate::net::flow_to;
+use crate::net::Addresses;
 use crate::record::Registration;
 use crate::store::users::{UserList, UserMap};
 use bindings::{Binding, Bindings};
@@ -46,8 +46,7 @@ pub struct Registrar {
     /// Stands in for the digest of users who do not exist, so that they take as long to refuse.
     decoy: String,
     bindings: Bindings,
-    udp: Vec<std::net::SocketAddr>,
-    tcp: Vec<std::net::SocketAddr>,
+    local: Addresses,
     counters: AuthCounters,
     ping: Option<Duration>,
     next_ping: Option<Instant>,
@@ -64,8 +63,7 @@ impl Registrar {
             authenticator: auth::authenticator(settings, secret),
             decoy: auth::decoy(&secret),
             bindings: Bindings::new(settings.max_contacts),
-            udp: settings.udp.clone(),
-            tcp: settings.tcp.clone(),
+            local: settings.local.clone(),
             counters: AuthCounters::default(),
             ping: settings.ping,
             next_ping: None,
@@ -180,17 +178,21 @@ impl Registrar {
     /// that is there still. A connection has to be opened anew, to where the contact listens, or
     /// to the proxy that its Path begins with.
     fn flow_of(&self, registration: &Registration) -> Option<Flow> {
-        let tcp = registration.transport.eq_ignore_ascii_case("tcp");
-        let (transport, ours) =
-            if tcp { (Transport::Tcp, &self.tcp) } else { (Transport::Udp, &self.udp) };
+        let transport = Transport::from_name(&registration.transport)?;
+        let ours = self.local.of(transport);
+        if transport.is_websocket() {
+            // Only the browser can open it again; until then the contact cannot be reached.
+            let (local, remote) = (registration.local?, registration.received?);
+            return Some(Flow::new(transport, local, remote, 0));
+        }
         let remote = match registration.path.first() {
-            _ if !tcp => registration.received,
+            _ if transport == Transport::Udp => registration.received,
             Some(proxy) => proxy_address(proxy, registration.received),
             None => None,
         };
         let remote =
             remote.or_else(|| address_of(&registration.contact)).or(registration.received)?;
-        let mut flow = flow_to(ours, transport, remote)?;
+        let mut flow = self.local.flow_to(transport, remote)?;
         if let Some(local) = registration.local.filter(|local| ours.contains(local)) {
             flow.local = local;
         }
@@ -224,7 +226,7 @@ mod tests {
     #[test]
     fn a_contact_of_an_earlier_run_is_reached_over_the_proxy_of_its_path() {
         let ours: Vec<std::net::SocketAddr> = vec!["192.0.2.1:5060".parse().unwrap()];
-        let settings = Settings::new(&Config::default(), &ours, &ours);
+        let settings = Settings::new(&Config::default(), &Addresses::plain(&ours, &ours));
         let registrar = Registrar::new(&settings, UserList::of(Vec::new()), [0; 32]);
         let way = |transport: &str, path: &[&str]| {
             let registration = Registration {

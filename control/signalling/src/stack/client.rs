@@ -7,7 +7,7 @@ use super::flows::{Link, OnFlow};
 use super::identity::parse_branch;
 use super::machine::{Action, Reliability, Timer, client_invite, client_request};
 use super::slab::Key;
-use super::types::{ClientTx, Event, Flow, Output, StackError};
+use super::types::{ClientTx, Event, Flow, Output, StackError, Transport};
 use super::{Stack, reliability_of};
 use crate::header::Header;
 use crate::message::{Message, validate_response};
@@ -261,8 +261,11 @@ impl Stack {
 
     /// Default Contact on `flow`.
     pub(super) fn contact(&self, flow: &Flow) -> String {
-        let parameter = if flow.transport.is_reliable() { ";transport=tcp" } else { "" };
-        format!("<sip:{}{parameter}>", self.config.sent_by(flow))
+        let sent_by = self.config.sent_by(flow);
+        match flow.transport {
+            Transport::Udp => format!("<sip:{sent_by}>"),
+            other => format!("<sip:{sent_by};transport={}>", other.uri_param()),
+        }
     }
 
     /// Sends the request for the first time and starts its timers.

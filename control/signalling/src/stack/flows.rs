@@ -1,14 +1,14 @@
 //! Which transactions use a flow, so that a transport failure finds them without a search.
 
 use super::slab::{Key, Slab};
-use super::types::{Flow, Transport};
+use super::types::{Flow, PeerName, Transport};
 use core::net::SocketAddr;
 use std::collections::HashMap;
 
-type Peer = (Transport, SocketAddr, u64);
+type Peer = (Transport, SocketAddr, u64, PeerName);
 
 const fn peer(flow: &Flow) -> Peer {
-    (flow.transport, flow.remote, flow.connection)
+    (flow.transport, flow.remote, flow.connection, flow.name)
 }
 
 /// Place of an entry among those of the same flow.

@@ -71,8 +71,8 @@ pub use counters::{MalformedCounts, MethodCounts, StackCounters, StatusCounts};
 pub use dialog::{Dialog, DialogState, Role};
 pub use identity::{shard_of, shard_of_branch};
 pub use types::{
-    ClientTx, DialogEnd, DialogId, Event, Flow, Output, ResponseFailure, ServerTx, StackError,
-    Transport,
+    ClientTx, DialogEnd, DialogId, Event, Flow, Output, PeerName, ResponseFailure, ServerTx,
+    StackError, Transport,
 };
 
 use crate::message::Message;

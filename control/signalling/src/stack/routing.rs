@@ -35,11 +35,8 @@ pub(crate) fn fallback_flow(flow: &Flow, sent_by_port: u16) -> Flow {
 pub(crate) fn request_flow(flow: &Flow, next_hop: &str) -> Flow {
     let Ok(uri) = Uri::parse(next_hop) else { return *flow };
     let Host::Ip(ip) = uri.host() else { return *flow };
-    let transport = match uri.param("transport") {
-        Some(name) if name.eq_ignore_ascii_case("tcp") => Transport::Tcp,
-        Some(name) if name.eq_ignore_ascii_case("udp") => Transport::Udp,
-        _ => flow.transport,
-    };
+    let asked = uri.param("transport").and_then(Transport::from_name);
+    let transport = asked.unwrap_or(flow.transport);
     let peer = flow.remote.ip();
     let nowhere = ip.is_loopback() || ip.is_unspecified();
     let behind_nat = ip != peer && !is_public(ip) && (nowhere || is_public(peer));
@@ -50,7 +47,8 @@ pub(crate) fn request_flow(flow: &Flow, next_hop: &str) -> Flow {
     if behind_nat || keeps_connection || other_family || transport != flow.transport {
         return *flow;
     }
-    Flow { remote: SocketAddr::new(ip, uri.port_or_default()), ..*flow }
+    let port = uri.port().unwrap_or(transport.default_port());
+    Flow { remote: SocketAddr::new(ip, port), ..*flow }
 }
 
 /// Whether a peer that is seen at `flow` says that it is another host: a NAT is in between. A name

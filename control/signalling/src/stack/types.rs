@@ -13,28 +13,104 @@ pub enum Transport {
     Udp,
     /// A stream.
     Tcp,
+    /// A stream over TLS.
+    Tls,
+    /// Frames of a WebSocket (RFC 7118).
+    Ws,
+    /// Frames of a WebSocket over TLS.
+    Wss,
 }
 
 impl Transport {
+    /// All of them.
+    pub const ALL: [Self; 5] = [Self::Udp, Self::Tcp, Self::Tls, Self::Ws, Self::Wss];
+
     /// Whether the transport delivers every message once by itself.
     #[must_use]
     pub const fn is_reliable(self) -> bool {
         !matches!(self, Self::Udp)
     }
 
-    /// Name in a Via: `UDP`, `TCP`.
+    /// Whether nobody on the way can read along.
+    #[must_use]
+    pub const fn is_secure(self) -> bool {
+        matches!(self, Self::Tls | Self::Wss)
+    }
+
+    /// Whether messages come in frames of a WebSocket. Such a peer can only be reached over the
+    /// connection that it opened.
+    #[must_use]
+    pub const fn is_websocket(self) -> bool {
+        matches!(self, Self::Ws | Self::Wss)
+    }
+
+    /// Name in a Via (RFC 3261 §20.42, RFC 7118 §5.2.1).
     #[must_use]
     pub const fn via_name(self) -> &'static str {
         match self {
             Self::Udp => "UDP",
             Self::Tcp => "TCP",
+            Self::Tls => "TLS",
+            Self::Ws => "WS",
+            Self::Wss => "WSS",
         }
     }
 
-    /// Port of a URI or Via that names none.
+    /// Value of the URI parameter `transport`. RFC 7118 §5.2.2 has `ws` alone, for both kinds;
+    /// `tls` (RFC 3261 §26.2.2 deprecates it) is what phones write and read.
+    #[must_use]
+    pub const fn uri_param(self) -> &'static str {
+        match self {
+            Self::Udp => "udp",
+            Self::Tcp => "tcp",
+            Self::Tls => "tls",
+            Self::Ws | Self::Wss => "ws",
+        }
+    }
+
+    /// The transport of this name, in any case, as in a Via or a URI parameter.
+    ///
+    /// ```
+    /// use tandem_signalling::stack::Transport;
+    /// assert_eq!(Transport::from_name("tls"), Some(Transport::Tls));
+    /// assert_eq!(Transport::from_name("sctp"), None);
+    /// ```
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|it| it.via_name().eq_ignore_ascii_case(name))
+    }
+
+    /// Port of a URI or Via that names none (RFC 3261 §19.1.2, RFC 7118 §5.2).
     #[must_use]
     pub const fn default_port(self) -> u16 {
-        5060
+        match self {
+            Self::Udp | Self::Tcp => 5060,
+            Self::Tls => 5061,
+            Self::Ws => 80,
+            Self::Wss => 443,
+        }
+    }
+}
+
+/// Number of the name under which a peer was looked up, which its certificate has to hold (RFC
+/// 5922 §7.2). Whoever looks names up keeps the table from numbers to names.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct PeerName(u32);
+
+impl PeerName {
+    /// No name: the peer was named by its address, or came by itself.
+    pub const NONE: Self = Self(0);
+
+    /// The name of this number; 0 is [`Self::NONE`].
+    #[must_use]
+    pub const fn new(number: u32) -> Self {
+        Self(number)
+    }
+
+    /// The number, 0 for none.
+    #[must_use]
+    pub const fn number(self) -> u32 {
+        self.0
     }
 }
 
@@ -50,19 +126,32 @@ pub struct Flow {
     /// Number of the connection that the sockets' owner gave it; 0 for datagrams, and for "open a
     /// connection to `remote`, or use one that is open".
     pub connection: u64,
+    /// The name that the peer has to prove when a secure connection is opened to it.
+    pub name: PeerName,
 }
 
 impl Flow {
+    /// A flow of any transport; `connection` 0 asks for one to `remote`.
+    #[must_use]
+    pub const fn new(
+        transport: Transport,
+        local: SocketAddr,
+        remote: SocketAddr,
+        connection: u64,
+    ) -> Self {
+        Self { transport, local, remote, connection, name: PeerName::NONE }
+    }
+
     /// A datagram flow.
     #[must_use]
     pub const fn udp(local: SocketAddr, remote: SocketAddr) -> Self {
-        Self { transport: Transport::Udp, local, remote, connection: 0 }
+        Self::new(Transport::Udp, local, remote, 0)
     }
 
-    /// A stream flow; `connection` 0 asks for one to `remote`.
+    /// A TCP flow; `connection` 0 asks for one to `remote`.
     #[must_use]
     pub const fn tcp(local: SocketAddr, remote: SocketAddr, connection: u64) -> Self {
-        Self { transport: Transport::Tcp, local, remote, connection }
+        Self::new(Transport::Tcp, local, remote, connection)
     }
 }
 

@@ -16,6 +16,7 @@ use crate::config::Config;
 use crate::journal::{Journal, Recovered};
 use crate::link::fake::FakeLink;
 use crate::media::{MediaConfig, MediaPlane};
+use crate::net::Addresses;
 use crate::record::CallRecord;
 use crate::snapshot::Shared;
 use crate::store::sqlite::SqliteStore;
@@ -430,7 +431,7 @@ fn build(
     let (shared, _) = Shared::new();
     let server = [SERVER.parse().unwrap()];
     let switch = Switch::new(Parts {
-        settings: Settings::new(config, &server, &server),
+        settings: Settings::new(config, &Addresses::plain(&server, &server)),
         seed: [seed; 40],
         now,
         wall: wall(now),

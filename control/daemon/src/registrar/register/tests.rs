@@ -2,10 +2,11 @@
 
 use super::*;
 use crate::config::Config;
+use crate::net::Addresses;
 
 fn settings() -> Settings {
     let config = Config::default();
-    Settings::new(&config, &config.sip.listen, &config.sip.listen)
+    Settings::new(&config, &Addresses::plain(&config.sip.listen, &config.sip.listen))
 }
 
 #[test]
