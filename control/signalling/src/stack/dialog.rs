@@ -7,10 +7,11 @@ use crate::header::Header;
 use crate::message::Message;
 use crate::uri::Uri;
 use core::time::Duration;
+use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
 /// Which side of the first INVITE we are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Role {
     /// We sent it: From and Call-ID are ours.
     Uac,

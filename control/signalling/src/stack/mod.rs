@@ -57,6 +57,7 @@ mod emit;
 mod flows;
 mod identity;
 pub mod machine;
+mod resume;
 mod routing;
 mod server;
 mod slab;
@@ -70,6 +71,7 @@ pub use content::{DEFAULT_MAX_FORWARDS, Fields, NewRequest, Reply};
 pub use counters::{MalformedCounts, MethodCounts, StackCounters, StatusCounts};
 pub use dialog::{Dialog, DialogState, Role};
 pub use identity::{shard_of, shard_of_branch};
+pub use resume::{CSEQ_AHEAD, SavedDialog};
 pub use types::{
     ClientTx, DialogEnd, DialogId, Event, Flow, Output, PeerName, ResponseFailure, ServerTx,
     StackError, Transport,

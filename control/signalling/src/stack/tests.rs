@@ -6,47 +6,47 @@ use crate::header::Header;
 const LOCAL: &str = "192.0.2.1:5060";
 const PEER: &str = "192.0.2.9:5070";
 
-fn udp() -> Flow {
+pub(super) fn udp() -> Flow {
     Flow::udp(LOCAL.parse().unwrap(), PEER.parse().unwrap())
 }
 
-fn tcp(connection: u64) -> Flow {
+pub(super) fn tcp(connection: u64) -> Flow {
     Flow::tcp(LOCAL.parse().unwrap(), PEER.parse().unwrap(), connection)
 }
 
-fn at(ms: u64) -> Instant {
+pub(super) fn at(ms: u64) -> Instant {
     Instant::from_millis(ms)
 }
 
 /// A request of the peer. Without `to_tag` it is outside of a dialog.
 #[derive(Clone)]
-struct Peer {
+pub(super) struct Peer {
     branch: &'static str,
     method: &'static str,
     cseq: u32,
     to_tag: String,
-    via: &'static str,
+    pub(super) via: &'static str,
     rows: &'static str,
     body: &'static str,
 }
 
 impl Peer {
-    fn new(method: &'static str, branch: &'static str, cseq: u32) -> Self {
+    pub(super) fn new(method: &'static str, branch: &'static str, cseq: u32) -> Self {
         let (via, rows) = ("UDP 192.0.2.9:5070;rport", "Contact: <sip:peer@192.0.2.9:5070>\r\n");
         Self { branch, method, cseq, to_tag: String::new(), via, rows, body: "" }
     }
 
-    fn in_dialog(mut self, stack: &Stack, dialog: DialogId) -> Self {
+    pub(super) fn in_dialog(mut self, stack: &Stack, dialog: DialogId) -> Self {
         self.to_tag = format!(";tag={}", stack.dialog(dialog).unwrap().local_tag());
         self
     }
 
-    fn with_body(mut self) -> Self {
+    pub(super) fn with_body(mut self) -> Self {
         self.body = "v=0\r\n";
         self
     }
 
-    fn bytes(&self) -> Vec<u8> {
+    pub(super) fn bytes(&self) -> Vec<u8> {
         let Self { branch, method, cseq, to_tag, via, rows, body } = self;
         let kind = if body.is_empty() { "" } else { "Content-Type: application/sdp\r\n" };
         format!(
@@ -65,7 +65,7 @@ fn stack() -> Stack {
 }
 
 /// What the stack sent and told since the last time.
-fn drain(stack: &mut Stack) -> (Vec<(Flow, Message)>, Vec<Event>) {
+pub(super) fn drain(stack: &mut Stack) -> (Vec<(Flow, Message)>, Vec<Event>) {
     let (mut sent, mut told) = (Vec::new(), Vec::new());
     while let Some(output) = stack.poll_output() {
         match output {
@@ -76,16 +76,16 @@ fn drain(stack: &mut Stack) -> (Vec<(Flow, Message)>, Vec<Event>) {
     (sent, told)
 }
 
-fn sent(stack: &mut Stack) -> Vec<Message> {
+pub(super) fn sent(stack: &mut Stack) -> Vec<Message> {
     drain(stack).0.into_iter().map(|(_, message)| message).collect()
 }
 
-fn statuses(stack: &mut Stack) -> Vec<u16> {
+pub(super) fn statuses(stack: &mut Stack) -> Vec<u16> {
     sent(stack).iter().filter_map(Message::status).collect()
 }
 
 /// Gives a request to the stack and returns the transaction that it asks to answer.
-fn receive(stack: &mut Stack, now: Instant, peer: &Peer) -> ServerTx {
+pub(super) fn receive(stack: &mut Stack, now: Instant, peer: &Peer) -> ServerTx {
     stack.handle_input(now, udp(), &peer.bytes());
     match &drain(stack).1[..] {
         [Event::Request { tx, .. }] => *tx,
@@ -100,7 +100,7 @@ fn receive_in(stack: &mut Stack, dialog: DialogId, peer: Peer) -> ServerTx {
 }
 
 /// A call that the peer made and that is up.
-fn callee(stack: &mut Stack) -> DialogId {
+pub(super) fn callee(stack: &mut Stack) -> DialogId {
     let tx = receive(stack, at(0), &Peer::new("INVITE", "z9hG4bK1", 1).with_body());
     let dialog = stack.respond(at(0), tx, Reply::new(200)).unwrap().unwrap();
     let ack = Peer::new("ACK", "z9hG4bKack", 1).in_dialog(stack, dialog);
@@ -110,7 +110,7 @@ fn callee(stack: &mut Stack) -> DialogId {
 }
 
 /// The answer of a peer to one of our requests.
-fn answer(request: &Message, status: u16, tag: &str) -> Vec<u8> {
+pub(super) fn answer(request: &Message, status: u16, tag: &str) -> Vec<u8> {
     let mut builder = crate::build::MessageBuilder::response_to(request, status, "");
     if request.to_tag().is_none() {
         builder = builder.to_tag(tag);
@@ -119,14 +119,14 @@ fn answer(request: &Message, status: u16, tag: &str) -> Vec<u8> {
     builder.header(Header::Contact, contact).finish().unwrap().bytes().to_vec()
 }
 
-fn invite(stack: &mut Stack, flow: Flow) -> (ClientTx, Message) {
+pub(super) fn invite(stack: &mut Stack, flow: Flow) -> (ClientTx, Message) {
     let tx =
         stack.request(at(0), flow, NewRequest::new(Method::Invite, "sip:peer@192.0.2.9")).unwrap();
     (tx, sent(stack).remove(0))
 }
 
 /// A call that we made and that is up.
-fn caller(stack: &mut Stack) -> DialogId {
+pub(super) fn caller(stack: &mut Stack) -> DialogId {
     let (_, request) = invite(stack, udp());
     stack.handle_input(at(0), udp(), &answer(&request, 200, "peer"));
     let Event::Response { dialog: Some(dialog), .. } = drain(stack).1.remove(0) else { panic!() };

@@ -4,10 +4,11 @@ use super::slab::Key;
 use crate::message::Message;
 use core::fmt;
 use core::net::SocketAddr;
+use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
 /// A transport protocol of SIP.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Transport {
     /// Datagrams.
     Udp,
@@ -115,7 +116,7 @@ impl PeerName {
 }
 
 /// Where a message came from or goes to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Flow {
     /// Transport.
     pub transport: Transport,
@@ -125,8 +126,10 @@ pub struct Flow {
     pub remote: SocketAddr,
     /// Number of the connection that the sockets' owner gave it; 0 for datagrams, and for "open a
     /// connection to `remote`, or use one that is open".
+    #[serde(skip)] // each process numbers anew
     pub connection: u64,
     /// The name that the peer has to prove when a secure connection is opened to it.
+    #[serde(skip)] // each process numbers anew
     pub name: PeerName,
 }
 

@@ -340,7 +340,7 @@ impl Stack {
         true
     }
 
-    fn write_in_dialog(
+    pub(super) fn write_in_dialog(
         &self,
         dialog: &Dialog,
         method: Method,
