@@ -18,6 +18,7 @@ pub mod media;
 pub mod net;
 pub mod record;
 pub mod registrar;
+pub mod route;
 pub mod snapshot;
 pub mod store;
 pub mod top;

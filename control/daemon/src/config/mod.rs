@@ -4,15 +4,19 @@
 //! | --- | --- |
 //! | [`settings`] | every key with its default and its sentence |
 //! | [`types`] | types of settings |
+//! | [`trunk`] | types of settings of trunks and routes |
 //! | `check` | values that make no sense |
+//! | `check_routing` | the same for numbers, trunks and routes |
 
 mod check;
+mod check_routing;
 pub mod settings;
+pub mod trunk;
 pub mod types;
 
 pub use settings::Config;
 
-use settings::SECTIONS;
+use settings::{SECTIONS, Section};
 use std::fmt::{self, Write};
 use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
@@ -102,13 +106,16 @@ impl Config {
         if problems.is_empty() {
             match toml::from_str::<Self>(text) {
                 Ok(config) => {
-                    problems = check::check(&config)
-                        .into_iter()
-                        .map(|(key, message)| {
-                            let span = span_of(table.get_ref(), key).unwrap_or(0..0);
-                            problem(text, span, format!("{key}: {message}"))
-                        })
-                        .collect();
+                    let found = check::check(&config).into_iter().map(|(key, message)| {
+                        let span = span_of(table.get_ref(), key).unwrap_or(0..0);
+                        problem(text, span, format!("{key}: {message}"))
+                    });
+                    let of_entries = check_routing::check(&config).into_iter().map(|it| {
+                        let key = format!("{}.{}", it.section, it.key);
+                        let span = entry_span(table.get_ref(), it.section, it.index, it.key);
+                        problem(text, span.unwrap_or(0..0), format!("{key}: {}", it.message))
+                    });
+                    problems = found.chain(of_entries).collect();
                     if problems.is_empty() {
                         return Ok(config);
                     }
@@ -149,16 +156,42 @@ impl Config {
         for section in SECTIONS {
             text.push('\n');
             push_comment(&mut text, section.doc);
-            let _ = writeln!(text, "[{}]", section.name);
-            let table = values.get(section.name).and_then(toml::Value::as_table);
-            for key in section.keys {
-                push_comment(&mut text, key.doc);
-                if let Some(value) = table.and_then(|table| table.get(key.name)) {
-                    let _ = writeln!(text, "{} = {value}", key.name);
-                }
+            let value = values.get(section.name);
+            if section.many {
+                push_entries(&mut text, section, value.and_then(toml::Value::as_array));
+            } else {
+                let _ = writeln!(text, "[{}]", section.name);
+                push_keys(&mut text, section, value.and_then(toml::Value::as_table), "");
             }
         }
         text
+    }
+}
+
+/// The tables of an array; without any, one with the defaults as a comment.
+fn push_entries(text: &mut String, section: &Section, entries: Option<&toml::value::Array>) {
+    let entries: Vec<&toml::Table> =
+        entries.into_iter().flatten().filter_map(toml::Value::as_table).collect();
+    for (index, entry) in entries.iter().enumerate() {
+        if index > 0 {
+            text.push('\n');
+        }
+        let _ = writeln!(text, "[[{}]]", section.name);
+        push_keys(text, section, Some(entry), "");
+    }
+    if entries.is_empty() {
+        let _ = writeln!(text, "# [[{}]]", section.name);
+        let defaults = settings::entry_defaults(section.name);
+        push_keys(text, section, defaults.as_ref(), "# ");
+    }
+}
+
+fn push_keys(text: &mut String, section: &Section, table: Option<&toml::Table>, before: &str) {
+    for key in section.keys {
+        push_comment(text, key.doc);
+        if let Some(value) = table.and_then(|table| table.get(key.name)) {
+            let _ = writeln!(text, "{before}{} = {value}", key.name);
+        }
     }
 }
 
@@ -187,13 +220,24 @@ fn unknown_keys(text: &str, table: &DeTable<'_>) -> Vec<Problem> {
             problems.push(problem(text, name.span(), message));
             continue;
         };
-        let Some(inner) = value.get_ref().as_table() else {
-            let message =
-                format!("`{0}` is a section: write [{0}] and its keys below", section.name);
-            problems.push(problem(text, name.span(), message));
-            continue;
+        let tables = match (section.many, value.get_ref()) {
+            (false, DeValue::Table(table)) => vec![table],
+            (true, DeValue::Array(entries)) => {
+                entries.iter().filter_map(|entry| entry.get_ref().as_table()).collect()
+            }
+            (many, _) => {
+                let (what, name_in) =
+                    if many { ("an array of tables", "[[") } else { ("a section", "[") };
+                let name_out = if many { "]]" } else { "]" };
+                let message = format!(
+                    "`{0}` is {what}: write {name_in}{0}{name_out} and its keys below",
+                    section.name
+                );
+                problems.push(problem(text, name.span(), message));
+                continue;
+            }
         };
-        for (key, _) in inner {
+        for (key, _) in tables.into_iter().flatten() {
             if !section.keys.iter().any(|known| known.name == key.get_ref()) {
                 let message = unknown_key(section.name, key.get_ref());
                 problems.push(problem(text, key.span(), message));
@@ -260,10 +304,33 @@ fn find<'t, 'i>(table: &'t DeTable<'i>, name: &str) -> Option<KeyValue<'t, 'i>> 
     table.iter().find(|(key, _)| key.get_ref() == name)
 }
 
+/// Where a key of the `index`th table of an array stands, or the table, or the section.
+fn entry_span(
+    table: &DeTable<'_>,
+    section: &str,
+    index: Option<usize>,
+    key: &str,
+) -> Option<Range<usize>> {
+    let Some(index) = index else { return span_of(table, &format!("{section}.{key}")) };
+    let (_, value) = find(table, section)?;
+    let entry = value.get_ref().as_array()?.get(index)?;
+    match entry.get_ref().as_table().and_then(|inner| find(inner, key)) {
+        Some((_, value)) => Some(value.span()),
+        None => Some(entry.span()),
+    }
+}
+
 /// The key whose value stands at this place.
 fn key_at(table: &DeTable<'_>, offset: usize) -> Option<String> {
     for (section, value) in table {
-        for (key, value) in value.get_ref().as_table()? {
+        let tables: Vec<&DeTable<'_>> = match value.get_ref() {
+            DeValue::Table(table) => vec![table],
+            DeValue::Array(entries) => {
+                entries.iter().filter_map(|entry| entry.get_ref().as_table()).collect()
+            }
+            _ => continue,
+        };
+        for (key, value) in tables.into_iter().flatten() {
             if key.span().contains(&offset) || value.span().contains(&offset) {
                 return Some(format!("{}.{}", section.get_ref(), key.get_ref()));
             }
@@ -286,9 +353,13 @@ mod tests {
         let printed = Config::default().to_documented_toml();
         assert_eq!(Config::parse(&printed), Ok(Config::default()));
         for section in SECTIONS {
-            assert!(printed.contains(&format!("\n[{}]\n", section.name)));
+            let (head, before) = match section.many {
+                true => (format!("\n# [[{}]]\n", section.name), "# "),
+                false => (format!("\n[{}]\n", section.name), ""),
+            };
+            assert!(printed.contains(&head), "{head}");
             for key in section.keys {
-                assert!(printed.contains(&format!("\n{} = ", key.name)), "{}", key.name);
+                assert!(printed.contains(&format!("\n{before}{} = ", key.name)), "{}", key.name);
                 assert!(!key.doc.is_empty(), "{} has no sentence", key.name);
             }
         }
@@ -300,6 +371,39 @@ mod tests {
         let config = Config::parse(text).unwrap();
         assert_eq!(config.sip.t1_ms, 250);
         assert_eq!(Config::parse(&config.to_documented_toml()), Ok(config));
+    }
+
+    #[test]
+    fn arrays_of_tables_are_printed_read_back_and_hide_passwords() {
+        let text = "[[trunk]]\nname = \"a\"\npeer = \"sip:192.0.2.9\"\n[[trunk]]\nname = \"b\"\npeer = \"sip:example.com\"\n[[route]]\nprefix = \"+49\"\ntrunk = \"b\"\nfailover = [408, \"q850/34\"]";
+        let config = Config::parse(text).unwrap();
+        assert_eq!(config.trunk.len(), 2);
+        let printed = config.to_documented_toml();
+        assert_eq!(Config::parse(&printed), Ok(config));
+        let text = format!(
+            "{text}\n[[trunk]]\nname = \"c\"\npeer = \"sip:192.0.2.8\"\npassword = \"s3cret\""
+        );
+        let printed = Config::parse(&text).unwrap().to_documented_toml();
+        assert!(!printed.contains("s3cret"), "{printed}");
+        assert!(Config::parse(&printed).unwrap_err()[0].message.contains("trunk.password"));
+    }
+
+    #[test]
+    fn mistakes_in_arrays_of_tables_have_their_place() {
+        let two = "[[trunk]]\nname = \"a\"\npeer = \"sip:192.0.2.9\"\n[[trunk]]\nname = \"b\"\n";
+        for (text, line, part) in [
+            (format!("{two}paer = 1\n"), 6, "unknown key `trunk.paer`: did you mean `peer`?"),
+            (format!("{two}peer = 3\n"), 6, "trunk.peer: invalid type"),
+            (two.to_owned(), 4, "trunk.peer: "),
+            (format!("{two}peer = \"http://x\"\n"), 6, "trunk.peer: "),
+            ("[trunk]\nname = \"a\"\n".to_owned(), 1, "write [[trunk]]"),
+            ("[[sip]]\nrealm = \"a\"\n".to_owned(), 1, "write [sip]"),
+            ("[[route]]\nprefix = \"+49\"\n\ntrunk = \"x\"\n".to_owned(), 4, "route.trunk: "),
+        ] {
+            let (at, _, message) = first(&text);
+            assert!(message.contains(part), "{text}: {message}");
+            assert_eq!(at, line, "{text}: {message}");
+        }
     }
 
     #[test]

@@ -1,7 +1,10 @@
 //! All settings: one definition each gives the key, its default, its sentence, and what
 //! `tandem run --print-config` shows.
 
+use super::trunk::{CallerId, Network, Secret};
 use super::types::{Advertised, Algorithm, LogFormat, PortKind, Ring, SipTransport};
+use crate::route::failover::{Cause, Failover};
+use crate::route::number::NumberFormat;
 use serde::{Deserialize, Serialize};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use tandem_contract::limits;
@@ -108,6 +111,9 @@ section! {
         /// Calls at the same time; beyond it new ones are answered with 503. The open-files limit
         /// may allow fewer (`tandem check` says how many).
         max_calls: u32 = 20_000;
+        /// Calls of one user at the same time, made or taken; 0 for any number. Beyond it a caller
+        /// gets 503 and who calls the user 486; emergency calls are always let through.
+        max_calls_per_user: u32 = 0;
         /// How the contacts of a user ring: "all" at once, or "by_priority" (q), one after another.
         ring: Ring = Ring::All;
         /// With "by_priority": the next contact rings after this time, s.
@@ -207,6 +213,99 @@ section! {
     }
 }
 
+section! {
+    /// Numbers: how dialled digits become E.164 (+4930123456), which is what routes are written for.
+    Numbers {
+        /// Country code, without +; empty if national numbers shall stay as they are dialled.
+        country_code: String = String::new();
+        /// What is dialled before a country code.
+        international_prefix: String = "00".to_owned();
+        /// What is dialled before an area code; empty where there is none.
+        national_prefix: String = "0".to_owned();
+        /// Area code that numbers dialled without any get; empty for none.
+        area_code: String = String::new();
+        /// Length of national numbers that are dialled without prefix (10 in North America); 0 for
+        /// none.
+        national_digits: u32 = 0;
+        /// Numbers up to this many digits are extensions and short codes, and stay as they are.
+        local_digits: u32 = 5;
+        /// Emergency numbers: as dialled, first of all, and stopped by no limit.
+        emergency: Vec<String> = vec!["112".to_owned(), "911".to_owned()];
+    }
+}
+
+section! {
+    /// Trunks: other switches and providers, one [[trunk]] each. Their calls are not challenged.
+    Trunk {
+        /// Name, in routes and listings.
+        name: String = String::new();
+        /// Where calls go: "sip:192.0.2.9:5060;transport=tcp", or a domain.
+        peer: String = String::new();
+        /// Addresses and networks that its calls come from; empty for the addresses of the peer and
+        /// of its registrar.
+        sources: Vec<Network> = Vec::new();
+        /// Domain in From, To and Request-URI; empty for the host of the peer.
+        domain: String = String::new();
+        /// Our user name there.
+        username: String = String::new();
+        /// Name for the digest, if it is not the user name.
+        auth_username: String = String::new();
+        /// Password; it is never printed.
+        password: Secret = Secret::default();
+        /// Whether to register there.
+        register: bool = false;
+        /// Where to register; empty for the peer.
+        registrar: String = String::new();
+        /// Registration that is asked for, s; it is refreshed in good time.
+        expires_s: u32 = 600;
+        /// Our main number there, in E.164.
+        number: String = String::new();
+        /// The caller's number there: "pass" (the user's own, else `number`), "replace" (`number`),
+        /// or "anonymous".
+        caller_id: CallerId = CallerId::Pass;
+        /// Whether P-Asserted-Identity goes there and is believed from there (RFC 3325).
+        trusted: bool = false;
+        /// How it wants numbers: "e164" (+4930…), "digits" (4930…), "international" (004930…),
+        /// "national" (030…).
+        number_format: NumberFormat = NumberFormat::E164;
+        /// Calls over it at the same time; 0 for any number. Emergency calls are always let through.
+        max_calls: u32 = 0;
+        /// The first answer to an INVITE, of any kind, must come in this time, s; then the next
+        /// trunk is tried.
+        answer_within_s: u32 = 5;
+        /// Answers after which the next trunk is tried: a status, "5xx", or "q850/34" for a cause in
+        /// the Reason header.
+        failover: Vec<Cause> = Failover::defaults();
+        /// OPTIONS is sent after this time, s, to see whether it answers; 0 for never.
+        options_s: u32 = 0;
+    }
+}
+
+section! {
+    /// Routes: which number goes where, one [[route]] each. The longest prefix decides; routes of
+    /// the same prefix are tried by priority.
+    Route {
+        /// What the number begins with: "+49" for E.164, "11" for local numbers, "" for all.
+        prefix: String = String::new();
+        /// Trunk that it goes to.
+        trunk: String = String::new();
+        /// Or: user of ours that it goes to.
+        user: String = String::new();
+        /// The lowest first.
+        priority: u16 = 10;
+        /// Share of the calls among equal priorities.
+        weight: u16 = 1;
+        /// Characters that are taken from the front of the number, the + included.
+        strip: u32 = 0;
+        /// What is put in front of it then.
+        add: String = String::new();
+        /// Who may use it: users, and "trunk:NAME" for calls from a trunk; empty for all users.
+        from: Vec<String> = Vec::new();
+        /// As trunk.failover, for this route; empty for that of the trunk.
+        failover: Vec<Cause> = Vec::new();
+    }
+}
+
 /// The whole configuration.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -217,6 +316,12 @@ pub struct Config {
     pub registrar: Registrar,
     /// Calls.
     pub call: Call,
+    /// Numbers.
+    pub numbers: Numbers,
+    /// Trunks.
+    pub trunk: Vec<Trunk>,
+    /// Routes.
+    pub route: Vec<Route>,
     /// Media.
     pub media: Media,
     /// Engine.
@@ -238,16 +343,31 @@ pub struct Section {
     pub doc: &'static [&'static str],
     /// Its keys.
     pub keys: &'static [Key],
+    /// Whether there may be several: `[[name]]`.
+    pub many: bool,
 }
 
 /// All sections, in the order of the printed configuration.
 pub const SECTIONS: &[Section] = &[
-    Section { name: "sip", doc: Sip::DOC, keys: Sip::KEYS },
-    Section { name: "registrar", doc: Registrar::DOC, keys: Registrar::KEYS },
-    Section { name: "call", doc: Call::DOC, keys: Call::KEYS },
-    Section { name: "media", doc: Media::DOC, keys: Media::KEYS },
-    Section { name: "engine", doc: Engine::DOC, keys: Engine::KEYS },
-    Section { name: "http", doc: Http::DOC, keys: Http::KEYS },
-    Section { name: "store", doc: Store::DOC, keys: Store::KEYS },
-    Section { name: "log", doc: Log::DOC, keys: Log::KEYS },
+    Section { name: "sip", doc: Sip::DOC, keys: Sip::KEYS, many: false },
+    Section { name: "registrar", doc: Registrar::DOC, keys: Registrar::KEYS, many: false },
+    Section { name: "call", doc: Call::DOC, keys: Call::KEYS, many: false },
+    Section { name: "numbers", doc: Numbers::DOC, keys: Numbers::KEYS, many: false },
+    Section { name: "trunk", doc: Trunk::DOC, keys: Trunk::KEYS, many: true },
+    Section { name: "route", doc: Route::DOC, keys: Route::KEYS, many: true },
+    Section { name: "media", doc: Media::DOC, keys: Media::KEYS, many: false },
+    Section { name: "engine", doc: Engine::DOC, keys: Engine::KEYS, many: false },
+    Section { name: "http", doc: Http::DOC, keys: Http::KEYS, many: false },
+    Section { name: "store", doc: Store::DOC, keys: Store::KEYS, many: false },
+    Section { name: "log", doc: Log::DOC, keys: Log::KEYS, many: false },
 ];
+
+/// The defaults of a table of an array, by the name of its section.
+#[must_use]
+pub fn entry_defaults(section: &str) -> Option<toml::Table> {
+    match section {
+        "trunk" => toml::Table::try_from(Trunk::default()).ok(),
+        "route" => toml::Table::try_from(Route::default()).ok(),
+        _ => None,
+    }
+}
