@@ -7,7 +7,7 @@
 use super::rng::Rng;
 use super::{BURST, DEPARTURES, Departure, Port, PortCounters, PortError, Received, SendOutcome};
 use crate::doorbell::Doorbell;
-use crate::frame::FrameId;
+use crate::frame::{FrameId, FramePool};
 use arrayvec::ArrayVec;
 use core::cmp::Reverse;
 use core::time::Duration;
@@ -374,24 +374,14 @@ impl<P: Port> Port for Fault<P> {
         self.flush();
     }
 
-    fn payload(&self, frame: &FrameId, start: u16, len: u16) -> &[u8] {
-        self.inner.payload(frame, start, len)
+    #[inline]
+    fn frames(&self) -> &FramePool {
+        self.inner.frames()
     }
 
-    fn bytes_mut(&mut self, frame: &FrameId) -> &mut [u8] {
-        self.inner.bytes_mut(frame)
-    }
-
-    fn alloc(&mut self) -> Option<FrameId> {
-        self.inner.alloc()
-    }
-
-    fn copy(&mut self, frame: &FrameId, start: u16, len: u16) -> Option<FrameId> {
-        self.inner.copy(frame, start, len)
-    }
-
-    fn free(&mut self, frame: FrameId) {
-        self.inner.free(frame);
+    #[inline]
+    fn frames_mut(&mut self) -> &mut FramePool {
+        self.inner.frames_mut()
     }
 
     fn available(&self) -> usize {

@@ -4,7 +4,7 @@
 
 use super::{BURST, DEPARTURES, Departure, Port, PortCounters, PortError, Received, SendOutcome};
 use crate::doorbell::Doorbell;
-use crate::frame::{FrameId, FramePool, HEADROOM, MAX_PAYLOAD};
+use crate::frame::{FramePool, HEADROOM, MAX_PAYLOAD};
 use arrayvec::ArrayVec;
 use core::fmt;
 use core::time::Duration;
@@ -190,32 +190,13 @@ impl Port for MemoryPort {
     }
 
     #[inline]
-    fn payload(&self, frame: &FrameId, start: u16, len: u16) -> &[u8] {
-        self.pool.payload(frame, start, len)
+    fn frames(&self) -> &FramePool {
+        &self.pool
     }
 
     #[inline]
-    fn bytes_mut(&mut self, frame: &FrameId) -> &mut [u8] {
-        self.pool.bytes_mut(frame)
-    }
-
-    #[inline]
-    fn alloc(&mut self) -> Option<FrameId> {
-        self.pool.alloc()
-    }
-
-    #[inline]
-    fn copy(&mut self, frame: &FrameId, start: u16, len: u16) -> Option<FrameId> {
-        self.pool.copy(frame, start, len)
-    }
-
-    #[inline]
-    fn free(&mut self, frame: FrameId) {
-        self.pool.free(frame);
-    }
-
-    fn available(&self) -> usize {
-        self.pool.available()
+    fn frames_mut(&mut self) -> &mut FramePool {
+        &mut self.pool
     }
 
     #[inline]

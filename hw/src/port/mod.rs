@@ -13,7 +13,7 @@
 //! that goes to [`Port::send_burst`] is the port's again.
 
 use crate::doorbell::Doorbell;
-use crate::frame::{FRAME_SIZE, FrameId};
+use crate::frame::{FRAME_SIZE, FrameId, FramePool};
 use arrayvec::ArrayVec;
 use core::fmt;
 use core::time::Duration;
@@ -173,32 +173,55 @@ pub trait Port {
     /// `now` becomes their arrival time (unless the port knows better, as a replay does).
     fn receive_burst(&mut self, now: Instant, out: &mut ArrayVec<Received, BURST>);
 
+    /// Where its frames live.
+    fn frames(&self) -> &FramePool;
+
+    /// The same, to write and to take frames.
+    fn frames_mut(&mut self) -> &mut FramePool;
+
     /// `len` octets at `start` of a frame.
     ///
     /// # Panics
     /// When the range does not lie in the frame, or the frame is another port's.
-    fn payload(&self, frame: &FrameId, start: u16, len: u16) -> &[u8];
+    #[inline]
+    fn payload(&self, frame: &FrameId, start: u16, len: u16) -> &[u8] {
+        self.frames().payload(frame, start, len)
+    }
 
     /// The whole buffer, headroom and tailroom included.
     ///
     /// # Panics
     /// When the frame is another port's.
-    fn bytes_mut(&mut self, frame: &FrameId) -> &mut [u8];
+    #[inline]
+    fn bytes_mut(&mut self, frame: &FrameId) -> &mut [u8] {
+        self.frames_mut().bytes_mut(frame)
+    }
 
     /// A frame for a packet of our own.
-    fn alloc(&mut self) -> Option<FrameId>;
+    #[inline]
+    fn alloc(&mut self) -> Option<FrameId> {
+        self.frames_mut().alloc()
+    }
 
     /// A second frame with the same octets at the same place, for forks.
     ///
     /// # Panics
     /// When the range does not lie in the frame, or the frame is another port's.
-    fn copy(&mut self, frame: &FrameId, start: u16, len: u16) -> Option<FrameId>;
+    #[inline]
+    fn copy(&mut self, frame: &FrameId, start: u16, len: u16) -> Option<FrameId> {
+        self.frames_mut().copy(frame, start, len)
+    }
 
     /// Gives back a frame that will not be sent (absorbed, punted, dropped).
-    fn free(&mut self, frame: FrameId);
+    #[inline]
+    fn free(&mut self, frame: FrameId) {
+        self.frames_mut().free(frame);
+    }
 
-    /// Frames that are free now.
-    fn available(&self) -> usize;
+    /// Frames that are free now, those that wait for packets included.
+    fn available(&self) -> usize {
+        self.frames().available()
+    }
 
     /// Sends all of `departures` and leaves it empty; what the layer below does not take is freed
     /// and counted as failed.

@@ -10,7 +10,7 @@ pub use file::{Link, PcapError, Reader, Record, Writer};
 
 use super::{BURST, DEPARTURES, Departure, Port, PortCounters, PortError, Received, SendOutcome};
 use crate::doorbell::Doorbell;
-use crate::frame::{FRAME_SIZE, FrameId, FramePool, HEADROOM, MAX_PAYLOAD};
+use crate::frame::{FRAME_SIZE, FramePool, HEADROOM, MAX_PAYLOAD};
 use arrayvec::ArrayVec;
 use core::fmt;
 use core::time::Duration;
@@ -243,28 +243,14 @@ impl<R: Read, W: Write> Port for PcapPort<R, W> {
         }
     }
 
-    fn payload(&self, frame: &FrameId, start: u16, len: u16) -> &[u8] {
-        self.pool.payload(frame, start, len)
+    #[inline]
+    fn frames(&self) -> &FramePool {
+        &self.pool
     }
 
-    fn bytes_mut(&mut self, frame: &FrameId) -> &mut [u8] {
-        self.pool.bytes_mut(frame)
-    }
-
-    fn alloc(&mut self) -> Option<FrameId> {
-        self.pool.alloc()
-    }
-
-    fn copy(&mut self, frame: &FrameId, start: u16, len: u16) -> Option<FrameId> {
-        self.pool.copy(frame, start, len)
-    }
-
-    fn free(&mut self, frame: FrameId) {
-        self.pool.free(frame);
-    }
-
-    fn available(&self) -> usize {
-        self.pool.available()
+    #[inline]
+    fn frames_mut(&mut self) -> &mut FramePool {
+        &mut self.pool
     }
 
     fn send_burst(&mut self, departures: &mut ArrayVec<Departure, DEPARTURES>) -> SendOutcome {

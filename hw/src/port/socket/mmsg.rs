@@ -372,28 +372,13 @@ impl Port for Mmsg {
     }
 
     #[inline]
-    fn payload(&self, frame: &FrameId, start: u16, len: u16) -> &[u8] {
-        self.pool.payload(frame, start, len)
+    fn frames(&self) -> &FramePool {
+        &self.pool
     }
 
     #[inline]
-    fn bytes_mut(&mut self, frame: &FrameId) -> &mut [u8] {
-        self.pool.bytes_mut(frame)
-    }
-
-    #[inline]
-    fn alloc(&mut self) -> Option<FrameId> {
-        self.pool.alloc()
-    }
-
-    #[inline]
-    fn copy(&mut self, frame: &FrameId, start: u16, len: u16) -> Option<FrameId> {
-        self.pool.copy(frame, start, len)
-    }
-
-    #[inline]
-    fn free(&mut self, frame: FrameId) {
-        self.pool.free(frame);
+    fn frames_mut(&mut self) -> &mut FramePool {
+        &mut self.pool
     }
 
     fn available(&self) -> usize {

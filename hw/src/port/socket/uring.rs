@@ -32,7 +32,7 @@ use super::provided::Provided;
 use super::stamp::{self, BurstTime, CONTROL_LEN};
 use super::{RESERVE, SocketConfig, set_dscp, slot_limit};
 use crate::doorbell::Doorbell;
-use crate::frame::{FrameId, FramePool, HEADROOM, MAX_PAYLOAD};
+use crate::frame::{FramePool, HEADROOM, MAX_PAYLOAD};
 use crate::port::{
     BURST, DEPARTURES, Departure, Port, PortCounters, PortError, Received, SendOutcome,
 };
@@ -613,28 +613,13 @@ impl Port for Uring {
     }
 
     #[inline]
-    fn payload(&self, frame: &FrameId, start: u16, len: u16) -> &[u8] {
-        self.memory.pool.payload(frame, start, len)
+    fn frames(&self) -> &FramePool {
+        &self.memory.pool
     }
 
     #[inline]
-    fn bytes_mut(&mut self, frame: &FrameId) -> &mut [u8] {
-        self.memory.pool.bytes_mut(frame)
-    }
-
-    #[inline]
-    fn alloc(&mut self) -> Option<FrameId> {
-        self.memory.pool.alloc()
-    }
-
-    #[inline]
-    fn copy(&mut self, frame: &FrameId, start: u16, len: u16) -> Option<FrameId> {
-        self.memory.pool.copy(frame, start, len)
-    }
-
-    #[inline]
-    fn free(&mut self, frame: FrameId) {
-        self.memory.pool.free(frame);
+    fn frames_mut(&mut self) -> &mut FramePool {
+        &mut self.memory.pool
     }
 
     fn available(&self) -> usize {
