@@ -240,6 +240,8 @@ impl LocalEngine {
         let State::Up(session) = &mut self.state else { return };
         session.phase = Phase::Ready;
         let mut found = std::mem::take(&mut session.found);
+        let wanted = found.iter().filter(|it| self.desired.is_wanted(it.handle)).count();
+        session.reinstalled = session.reinstalled.saturating_sub(wanted);
         found.retain(|installed| !self.desired.is_known(installed.handle));
         if session.info.port == MMSG && self.config.prefers_uring() {
             let usable = Uring::is_available().map_err(|error| error.to_string());

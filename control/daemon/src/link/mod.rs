@@ -42,7 +42,9 @@ use tandem_wire::addr::SockAddr;
 use tandem_wire::time::Instant;
 
 /// An IP version.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize,
+)]
 pub enum Family {
     /// IPv4.
     V4,

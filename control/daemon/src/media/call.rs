@@ -1,8 +1,9 @@
 //! The media of one call as it was agreed: legs, their streams, and the offers under way.
 
 use super::party::{Named, Party};
-use super::{CallKey, LegProfile};
+use super::{CallKey, LegProfile, saved};
 use crate::link::{Endpoint, Family, figures};
+use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
 use tandem_contract::command::{FLAG_HOLD, TerminationSpec};
 use tandem_contract::counters::TerminationCounters;
@@ -12,8 +13,9 @@ use tandem_contract::handle::Handle;
 pub(super) const MAX_LEGS: usize = 64;
 
 /// One media line of one leg, with its termination in the engine.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Stream {
+    #[serde(with = "saved::endpoint")]
     pub(super) endpoint: Endpoint,
     /// What the party said last in an offer or answer that was completed.
     pub(super) party: Option<Party>,
@@ -26,8 +28,10 @@ pub(super) struct Stream {
     /// Counts the addresses that signalling announced.
     pub(super) relearn_epoch: u32,
     /// What was put into the engine last.
+    #[serde(skip)]
     pub(super) spec: TerminationSpec,
     /// RTP packets that had come when its party was reported silent last.
+    #[serde(skip)]
     pub(super) silent_at: Option<u64>,
 }
 
@@ -71,17 +75,19 @@ impl Stream {
 }
 
 /// What reports need of a stream that has ended.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Closed {
     pub(super) leg: u8,
     /// Index of its media line.
     pub(super) line: usize,
+    #[serde(with = "saved::handle")]
     pub(super) handle: Handle,
     pub(super) kind: String,
     pub(super) names: Vec<Named>,
     /// Whether the two sides had agreed on it finally.
     pub(super) agreed: bool,
     /// The last figures, once the engine has ended it.
+    #[serde(skip)]
     pub(super) figures: Option<TerminationCounters>,
 }
 
@@ -112,7 +118,7 @@ impl Closed {
 }
 
 /// One leg: the caller or a branch.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Leg {
     pub(super) id: u8,
     pub(super) profile: Option<LegProfile>,
@@ -163,13 +169,15 @@ pub(super) struct Offer {
     pub(super) lines: Vec<Option<Party>>,
 }
 
-/// The media of one call.
-#[derive(Clone, Debug)]
+/// The media of one call. Formats that write no names keep the fields in this order: new ones go to
+/// the end, with a default.
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Call {
     pub(super) key: CallKey,
     /// The worker that owns all its terminations.
     pub(super) worker: Option<u16>,
     pub(super) legs: Vec<Leg>,
+    #[serde(skip)]
     pub(super) offers: Vec<Offer>,
     /// The leg whose final answer won.
     pub(super) winner: Option<u8>,

@@ -1,5 +1,6 @@
 //! What the operator decides about media.
 
+use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
 use tandem_contract::limits;
 
@@ -34,7 +35,7 @@ impl Default for MediaConfig {
 }
 
 /// How a party is reached; what [`super::MediaPlane::prepare_leg`] wants to know of it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LegProfile {
     /// Our own address on the signalling path to the party: it decides between IPv4 and IPv6, and
     /// it is announced for media where the engine is bound to an unspecified address.

@@ -15,6 +15,7 @@
 //! | `negotiate` | offer and answer, endpoints, who hears whom |
 //! | `rewrite` | the description that is passed on |
 //! | `install` | agreement to specifications of terminations |
+//! | `saved` | what a call needs after a restart |
 //! | `watch` | link events to media events, calls found after a restart |
 //! | `report`, `view` | figures for people |
 //!
@@ -34,6 +35,7 @@ mod negotiate;
 mod party;
 mod report;
 mod rewrite;
+mod saved;
 #[cfg(test)]
 mod sequences;
 #[cfg(test)]
@@ -44,6 +46,7 @@ mod watch;
 pub use config::{LegProfile, MediaConfig};
 pub use error::MediaError;
 pub use event::MediaEvent;
+pub use saved::SavedMedia;
 
 use crate::link::EngineLink;
 use crate::record::LegReport;
@@ -57,7 +60,9 @@ use tandem_wire::time::Instant;
 
 /// A call: 64 random bits that the call chooses, unique over restarts; it names the call's context
 /// in the engine.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize,
+)]
 pub struct CallKey(pub u64);
 
 /// The media of all calls of one signalling thread.

@@ -3,7 +3,9 @@
 use super::error::{
     MediaError, WARN_ADDRESS_FORMAT, WARN_MEDIA_TYPE, WARN_MISCELLANEOUS, WARN_TRANSPORT,
 };
+use super::saved;
 use crate::link::Family;
+use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
 use tandem_contract::command::PayloadType;
 use tandem_contract::quality::Codec;
@@ -14,7 +16,7 @@ use tandem_wire::addr::SockAddr;
 const MAX_WORD: usize = 32;
 
 /// How a media line travels.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Carriage {
     /// RTP without keys, or with keys offered beside (`a=crypto` on RTP/AVP).
     Plain,
@@ -53,7 +55,7 @@ impl Unusable {
 }
 
 /// A codec by its payload type, for reports.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Named {
     pub(super) payload_type: u8,
     /// `PCMA/8000`, `opus/48000/2`.
@@ -61,7 +63,7 @@ pub(super) struct Named {
 }
 
 /// What a party said of one media line.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Party {
     /// `audio`, `video`, `image`, …
     pub(super) kind: String,
@@ -71,14 +73,17 @@ pub(super) struct Party {
     /// IP version of its connection.
     pub(super) family: Family,
     /// Where it wants RTP; none if it gave a name, or holds by address.
+    #[serde(with = "saved::sock_addr")]
     pub(super) rtp: SockAddr,
     /// Where it wants RTCP if it said so.
+    #[serde(with = "saved::sock_addr")]
     pub(super) rtcp: SockAddr,
     pub(super) mux: bool,
     /// Hold by address counts as not receiving.
     pub(super) direction: Direction,
     /// Whether it holds by address (RFC 3264 §8.4), so that the direction must be written.
     pub(super) held_by_address: bool,
+    #[serde(with = "saved::payload_types")]
     pub(super) payload_types: Vec<PayloadType>,
     pub(super) names: Vec<Named>,
 }

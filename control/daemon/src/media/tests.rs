@@ -12,6 +12,7 @@ use tandem_contract::measure::{Measurement, RTT_UNKNOWN};
 use tandem_signalling::sdp::SessionDescription;
 
 mod figures;
+mod restart;
 
 const CALL: CallKey = CallKey(0x1234_5678_9abc_def0);
 const NOW: Instant = Instant::from_millis(1_000);

@@ -26,6 +26,9 @@ impl MediaPlane {
             LinkEvent::Attached { info, reinstalled, found, outage } => {
                 self.restarts += u64::from(self.attached);
                 let first = !std::mem::replace(&mut self.attached, true);
+                if first {
+                    self.read_closed();
+                }
                 out.push(MediaEvent::EngineBack { info, reinstalled, outage });
                 let remains = if first { self.link.remains() } else { Vec::new() };
                 self.tell_found(&found, &remains, out);

@@ -58,7 +58,7 @@ impl<'a> MediaLine<'a> {
 }
 
 /// Direction of a stream as its party sees it (RFC 8866 §6.7).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum Direction {
     /// It sends and receives.
     #[default]
