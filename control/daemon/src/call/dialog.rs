@@ -80,7 +80,7 @@ impl Call {
         let text = super::release::with_reason("cancelled", Some(request));
         self.end(cx, 487, &text, ReleasedBy::Caller);
         self.send(cx, After::Respond(self.caller.tx, Reply::new(487)));
-        self.drive(cx, Event::Abandon, None);
+        self.drive(cx, Event::Abandon, Some(request));
     }
 
     /// A party cancelled its INVITE.

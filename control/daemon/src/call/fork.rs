@@ -54,6 +54,15 @@ pub enum Event {
         /// Its status.
         status: u16,
     },
+    /// A 3xx that is followed: its targets are the branches from `first` on, see [`Fork::add`].
+    Redirected {
+        /// Index of the branch.
+        branch: usize,
+        /// Index of the first target.
+        first: usize,
+        /// Its status, if it names targets too that are not followed: then it counts as a failure.
+        status: Option<u16>,
+    },
     /// The group rang long enough: the next one has its turn.
     NoAnswer,
     /// The call rang long enough, whoever is still to be called.
@@ -114,6 +123,16 @@ impl Fork {
         Self { branches, decided: false, best: None }
     }
 
+    /// Further branches, which wait; gives the index of the first. At most [`MAX_BRANCHES`] are
+    /// kept in all.
+    pub fn add(&mut self, q_milli: &[u16]) -> usize {
+        let first = self.branches.len();
+        let room = MAX_BRANCHES.saturating_sub(first);
+        let more = q_milli.iter().take(room);
+        self.branches.extend(more.map(|&q_milli| Branch { q_milli, state: State::Waiting }));
+        first
+    }
+
     /// State of a branch.
     #[must_use]
     pub fn state(&self, branch: usize) -> Option<State> {
@@ -147,6 +166,9 @@ impl Fork {
             Event::Provisional { branch } => self.provisional(branch, &mut actions),
             Event::Answer { branch } => self.answer(branch, &mut actions),
             Event::Failure { branch, status } => self.failure(branch, status, &mut actions),
+            Event::Redirected { branch, first, status } => {
+                self.redirected(branch, first, status, &mut actions);
+            }
             Event::NoAnswer => self.no_answer(&mut actions),
             Event::GiveUp => {
                 for branch in self.branches.iter_mut().filter(|b| b.state == State::Waiting) {
@@ -211,6 +233,42 @@ impl Fork {
             return;
         }
         self.group_over(actions);
+    }
+
+    /// The best targets are called at once, beside whoever rings: the one who moved wants to be
+    /// found there. The others wait for their turn.
+    fn redirected(
+        &mut self,
+        index: usize,
+        first: usize,
+        status: Option<u16>,
+        actions: &mut Actions,
+    ) {
+        let Some(branch) = self.branches.get_mut(index) else { return };
+        if !matches!(branch.state, State::Calling | State::Ringing) {
+            return;
+        }
+        branch.state = State::Done;
+        if self.decided {
+            return;
+        }
+        if let Some(status) = status {
+            self.note(status, Some(index));
+        }
+        let targets = self.branches.iter_mut().enumerate().skip(first);
+        let mut waiting: Vec<_> = targets.filter(|(_, b)| b.state == State::Waiting).collect();
+        let best = waiting.iter().map(|(_, branch)| branch.q_milli).max();
+        for (index, branch) in &mut waiting {
+            if Some(branch.q_milli) == best {
+                branch.state = State::Calling;
+                actions.push(Action::Call(*index));
+            }
+        }
+        if best.is_some() {
+            actions.push(Action::StartTimer);
+        } else {
+            self.group_over(actions);
+        }
     }
 
     fn no_answer(&mut self, actions: &mut Actions) {
@@ -398,6 +456,54 @@ mod tests {
         {
             assert!(rank(better) < rank(worse), "{better} before {worse}");
         }
+    }
+
+    #[test]
+    fn targets_of_a_redirection_ring_beside_the_others() {
+        let mut fork = calling(&[1000, 1000, 500]);
+        let first = fork.add(&[700, 300, 700]);
+        assert_eq!(first, 3);
+        assert_eq!(
+            fork.handle(Event::Redirected { branch: 0, first, status: None }),
+            [Action::Call(3), Action::Call(5), Action::StartTimer]
+        );
+        let ends = [1, 3, 5].map(|branch| Event::Failure { branch, status: 486 });
+        assert_eq!(run(&mut fork, &ends), [Action::Call(2), Action::StartTimer]);
+        let ends = [2, 4].map(|branch| Event::Failure { branch, status: 404 });
+        assert_eq!(
+            run(&mut fork, &ends),
+            [
+                Action::Call(4),
+                Action::StartTimer,
+                Action::Fail { status: 486, branch: Some(1) }
+            ]
+        );
+    }
+
+    #[test]
+    fn a_redirection_that_is_not_followed_as_a_whole_is_the_answer_when_all_else_fails() {
+        let mut fork = calling(&[1000]);
+        let first = fork.add(&[1000]);
+        let _ = fork.handle(Event::Redirected { branch: 0, first, status: Some(302) });
+        assert_eq!(
+            fork.handle(Event::Failure { branch: 1, status: 486 }),
+            [Action::Fail { status: 302, branch: Some(0) }]
+        );
+    }
+
+    #[test]
+    fn a_redirection_to_nobody_new_leaves_the_others() {
+        let mut fork = calling(&[1000]);
+        let first = fork.add(&[]);
+        assert_eq!(
+            fork.handle(Event::Redirected { branch: 0, first, status: Some(302) }),
+            [Action::Fail { status: 302, branch: Some(0) }]
+        );
+        let mut fork = calling(&[1000; MAX_BRANCHES]);
+        assert_eq!(fork.add(&[1000]), MAX_BRANCHES);
+        let _ = fork.handle(Event::Abandon);
+        let late = Event::Redirected { branch: 0, first: MAX_BRANCHES, status: None };
+        assert_eq!(fork.handle(late), []);
     }
 
     #[test]

@@ -9,6 +9,25 @@ use tandem_signalling::stack::Fields;
 /// Methods that Tandem takes, as in Allow.
 pub const ALLOW: &str = "INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, UPDATE, MESSAGE, REGISTER";
 
+/// Headers without a variant of their own that stay on their leg.
+const KEPT_BACK: [&str; 12] = [
+    // They name a dialog of this leg (RFC 4538), or were made for this hop (RFC 3329, RFC 4488).
+    "Target-Dialog",
+    "Refer-Sub",
+    "Security-Client",
+    "Security-Server",
+    "Security-Verify",
+    // Asserted by whom nobody asked: what came before P-Asserted-Identity.
+    "Remote-Party-ID",
+    // Of the trust domain and its network (RFC 7315 §4, RFC 6050 §4.1).
+    "P-Access-Network-Info",
+    "P-Associated-URI",
+    "P-Charging-Function-Addresses",
+    "P-Charging-Vector",
+    "P-Visited-Network-ID",
+    "P-Preferred-Service",
+];
+
 /// Methods that a party may use towards the other one.
 const PASSED_METHODS: [&str; 8] =
     ["INVITE", "ACK", "CANCEL", "BYE", "OPTIONS", "INFO", "UPDATE", "MESSAGE"];
@@ -69,14 +88,14 @@ fn is_end_to_end(header: Header) -> bool {
             | Header::WwwAuthenticate
             | Header::ProxyAuthenticate
             | Header::AuthenticationInfo
-            // Asserted by whom nobody asked (RFC 3325 §6), or signed over what changes.
+            // Written anew by `identity`, for who may see them (RFC 3325 §5).
             | Header::PAssertedIdentity
             | Header::PPreferredIdentity
-            | Header::Identity
             // Written with the body.
             | Header::ContentLength
             | Header::ContentType
-            // Filtered below.
+            // Written below.
+            | Header::Warning
             | Header::Allow
             | Header::Supported
             | Header::Require
@@ -85,19 +104,47 @@ fn is_end_to_end(header: Header) -> bool {
     )
 }
 
+/// Whether a row that has no variant of its own goes on to the other leg.
+fn is_passed_name(name: &str) -> bool {
+    !name.eq_ignore_ascii_case(HOP)
+        && !KEPT_BACK.iter().any(|kept| name.eq_ignore_ascii_case(kept))
+}
+
 /// The rows of `message` for the other leg, without body.
 #[must_use]
 pub fn end_to_end(message: &Message) -> Fields {
+    end_to_end_if(message, |_| true)
+}
+
+/// As [`end_to_end`], only the rows that `keep` wants.
+#[must_use]
+pub fn end_to_end_if(message: &Message, keep: impl Fn(Header) -> bool) -> Fields {
     let mut fields = Fields::new();
     for row in message.rows() {
-        if is_end_to_end(row.header) && !row.name.eq_ignore_ascii_case(HOP) {
+        if is_end_to_end(row.header)
+            && keep(row.header)
+            && (row.header != Header::Other || is_passed_name(row.name))
+        {
             fields.push(row.name, row.value);
         }
+    }
+    for warning in message.values(Header::Warning) {
+        push_warning(&mut fields, warning);
     }
     push_filtered(&mut fields, message, Header::Allow, &PASSED_METHODS);
     push_filtered(&mut fields, message, Header::Supported, &PASSED_OPTIONS);
     push_filtered(&mut fields, message, Header::Require, &PASSED_OPTIONS);
     fields
+}
+
+/// A Warning names who warns, often by an address of the other leg: that becomes our name
+/// (RFC 3261 §20.43 lets it be a pseudonym).
+fn push_warning(fields: &mut Fields, value: &[u8]) {
+    let mut parts = value.splitn(3, |octet| *octet == b' ');
+    let (Some(code), Some(_), Some(text)) = (parts.next(), parts.next(), parts.next()) else {
+        return;
+    };
+    fields.push("Warning", [code, b" tandem ", text].concat());
 }
 
 fn push_filtered(fields: &mut Fields, message: &Message, header: Header, keep: &[&str]) {

@@ -9,11 +9,14 @@
 //! | --- | --- |
 //! | [`fork`] | which branch rings when, who wins, which failure counts: pure |
 //! | [`headers`] | what goes from one leg to the other |
+//! | [`identity`] | who calls, and who may know |
+//! | [`history`] | where a call was meant to go before |
 //! | [`id`] | ids of calls |
 //! | `model` | the data of a call |
 //! | `table` | where calls live and how they are found |
 //! | `setup` | an INVITE becomes a call, or is refused |
 //! | `ringing` | branches, their responses, the answer |
+//! | `redirect` | 3xx are followed |
 //! | `dialog` | requests inside an answered call |
 //! | `negotiate` | re-INVITE and UPDATE |
 //! | `release` | how a call ends, and its record |
@@ -24,10 +27,13 @@
 mod dialog;
 pub mod fork;
 pub mod headers;
+pub mod history;
 pub mod id;
+pub mod identity;
 mod model;
 mod negotiate;
 mod recover;
+mod redirect;
 mod release;
 mod resume;
 mod ringing;

@@ -1,12 +1,15 @@
 //! A call: the caller's leg, the branches towards the callee, and what is going on between them.
 
 use super::fork::Fork;
+use super::identity::Vouched;
+use super::redirect::Redirect;
 use super::id::CallId;
 use super::release::Closing;
 use super::table::{Index, Role, Slot};
 use crate::core::World;
 use crate::media::CallKey;
 use jiff::Timestamp;
+use std::sync::Arc;
 use tandem_signalling::message::Message;
 use tandem_signalling::method::Method;
 use tandem_signalling::stack::{ClientTx, DialogId, Fields, Flow, Reply, ServerTx};
@@ -36,6 +39,8 @@ pub(super) struct Caller {
     pub(super) tx: ServerTx,
     pub(super) dialog: Option<DialogId>,
     pub(super) flow: Flow,
+    /// Who vouches for who it is.
+    pub(super) vouched: Vouched,
 }
 
 /// One contact of the callee: Tandem is the client.
@@ -53,6 +58,8 @@ pub(super) struct Branch {
     pub(super) refusal: Option<Reply>,
     /// The answer of a provisional response, for a 2xx that repeats none.
     pub(super) early_answer: Option<Vec<u8>>,
+    /// The redirection that leads here.
+    pub(super) redirect: Option<Arc<Redirect>>,
 }
 
 /// Where the offer of an exchange is.

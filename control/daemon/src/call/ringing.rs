@@ -2,6 +2,8 @@
 
 use super::fork::{Action, Event};
 use super::headers;
+use super::history;
+use super::identity::{Sender, party};
 use super::model::{Call, Cx, leg_of};
 use super::release::{After, Why};
 use super::setup::is_sdp;
@@ -15,7 +17,6 @@ use tandem_signalling::build::reason_phrase;
 use tandem_signalling::header::Header;
 use tandem_signalling::message::Message;
 use tandem_signalling::method::Method;
-use tandem_signalling::name_addr::NameAddr;
 use tandem_signalling::stack::{DialogId, Fields, NewRequest, Reply};
 use tandem_signalling::uri::Uri;
 
@@ -37,7 +38,7 @@ impl Call {
                     }
                     Action::Cancel(branch) => {
                         if let Some(tx) = self.branches[branch].tx {
-                            cx.world.cancel(tx);
+                            cx.world.cancel_with(tx, cancel_fields(event, message));
                         }
                     }
                     Action::Relay(branch) => self.relay_provisional(cx, branch, message),
@@ -60,7 +61,12 @@ impl Call {
         let (key, leg, now) = (self.key(), leg_of(branch), cx.world.now);
         let flow = self.branches[branch].flow;
         cx.world.media.prepare_leg(key, leg, LegProfile { local: flow.local.ip() });
-        let mut fields = headers::end_to_end(&self.invite);
+        let sender = Sender::new(&self.invite, &self.from, self.caller.vouched);
+        let trusted = cx.world.settings.trusts(&flow);
+        let mut fields = sender.fields(trusted, cx.world.settings.show_identity);
+        let private = sender.privacy().hides_history() && !trusted;
+        history::push(&mut fields, &self.invite, &self.to, &self.steps(branch), private);
+        let from = sender.from(trusted);
         // The marks of the others go on, so that each of them sees a loop that leads over many.
         for mark in headers::hops(&self.invite) {
             fields.push(headers::HOP, mark);
@@ -75,7 +81,7 @@ impl Call {
             |uri| uri.as_request_uri().into_owned(),
         );
         let mut request = NewRequest::new(Method::Invite, target)
-            .from(party(self.invite.from().ok(), &self.from))
+            .from(from)
             .to(party(self.invite.to().ok(), &self.to))
             .max_forwards(self.max_forwards)
             .fields(fields);
@@ -111,6 +117,9 @@ impl Call {
             200..300 => self.drive(cx, Event::Answer { branch }, Some(&response)),
             _ => {
                 self.branches[branch].failure = Some(response);
+                if (300..400).contains(&status) && self.follow(cx, branch, status) {
+                    return;
+                }
                 self.branch_failed(cx, branch, status);
             }
         }
@@ -273,7 +282,7 @@ impl Call {
             failed.map_or((None, None), |it| (it.failure.take(), it.refusal.take()));
         let by = if failure.is_some() { ReleasedBy::Callee } else { ReleasedBy::Tandem };
         let reply = match (&failure, refusal) {
-            (Some(response), _) => relayed_failure(response),
+            (Some(response), _) => relayed_failure(response, |contact| self.was_followed(contact)),
             (None, Some(reply)) => reply,
             // Only this contact cannot be reached, which is no fault of Tandem.
             (None, None) => Reply::new(if status == 503 { 480 } else { status }),
@@ -285,7 +294,7 @@ impl Call {
 }
 
 /// A failure of the callee, for the caller.
-fn relayed_failure(response: &Message) -> Reply {
+fn relayed_failure(response: &Message, followed: impl Fn(&[u8]) -> bool) -> Reply {
     let status = match response.status().unwrap_or(500) {
         // The challenge of a phone is for us, and we have no credentials (RFC 3261 §22.3).
         401 | 407 => 403,
@@ -295,7 +304,8 @@ fn relayed_failure(response: &Message) -> Reply {
     };
     let mut fields = headers::with_same_body(response);
     if (300..400).contains(&status) {
-        for contact in response.values(Header::Contact) {
+        // RFC 3261 §16.7 step 4: without those that were tried.
+        for contact in response.values(Header::Contact).filter(|contact| !followed(contact)) {
             fields.push("Contact", contact);
         }
     }
@@ -319,12 +329,20 @@ pub(super) fn phrase(response: &Message) -> String {
     }
 }
 
-/// A From or To for the other leg: the display name as it was sent, and the address of record, for
-/// the host that a party writes is unchecked and may be its own address.
-fn party(address: Option<NameAddr<'_>>, aor: &str) -> String {
-    let display = address.map(|address| String::from_utf8_lossy(address.display_raw()));
-    match display.filter(|display| !display.is_empty()) {
-        Some(display) => format!("{display} <{aor}>"),
-        None => format!("<{aor}>"),
+/// What a CANCEL of ours says of its reason: that somebody else answered (RFC 3326 §3.1), or what
+/// the caller said.
+fn cancel_fields(event: Event, message: Option<&Message>) -> Fields {
+    let mut fields = Fields::new();
+    match event {
+        Event::Answer { .. } => {
+            fields.push("Reason", "SIP;cause=200;text=\"Call completed elsewhere\"");
+        }
+        Event::Abandon => {
+            for reason in message.into_iter().flat_map(|message| message.values(Header::Reason)) {
+                fields.push("Reason", reason);
+            }
+        }
+        _ => {}
     }
+    fields
 }

@@ -3,6 +3,7 @@
 use super::fork::{self, Fork};
 use super::headers;
 use super::id::CallId;
+use super::identity::{self, Privacy, Vouched};
 use super::model::{Branch, Call, Caller, Cx, Times};
 use super::release::After;
 use crate::config::types::Ring;
@@ -32,6 +33,8 @@ pub(super) struct Admission {
     max_forwards: u8,
     /// Our mark, so that a loop is seen.
     hop: String,
+    /// Who vouches for who the caller is.
+    vouched: Vouched,
 }
 
 /// Checks what can be checked before there is a call.
@@ -55,8 +58,9 @@ pub(super) fn admit(
     // A call that came around has lost its credentials on the way: the loop is told before they
     // are asked for.
     let hop = check_loop(world, request, flow, &to)?;
-    let from = caller(world, request, flow)?;
-    Ok(Admission { from, to, known, max_forwards, hop })
+    let (from, vouched) = caller(world, request, flow)?;
+    Privacy::of(request).check()?;
+    Ok(Admission { from, to, known, max_forwards, hop, vouched })
 }
 
 /// RFC 3261 §16.3 step 3.
@@ -110,16 +114,23 @@ pub(super) fn is_sdp(message: &Message) -> bool {
         && message.content_type().is_ok_and(|kind| kind.is("application", "sdp"))
 }
 
-/// Address of record of the caller, who proves it; nobody calls in another's name (RFC 3261 §22.1
-/// leaves that to us).
-fn caller(world: &mut World, request: &Message, flow: &Flow) -> Result<String, Reply> {
+/// Address of record of the caller, who proves it, and who vouches for it; nobody calls in another's
+/// name (RFC 3261 §22.1 leaves that to us), but without a name who likes (RFC 3323 §4.1.1.3).
+pub(super) fn caller(
+    world: &mut World,
+    request: &Message,
+    flow: &Flow,
+) -> Result<(String, Vouched), Reply> {
     let named = request.from().ok().and_then(|from| from.uri().user_decoded().map(String::from));
+    let trusted = world.settings.trusts(flow);
+    let vouched = if trusted { Vouched::Peer } else { Vouched::Nobody };
     if !world.settings.authenticate {
-        return Ok(world.settings.aor(named.as_deref().unwrap_or("anonymous")));
+        return Ok((world.settings.aor(named.as_deref().unwrap_or("anonymous")), vouched));
     }
     let user = world.registrar.authenticate(world.now, request, flow.remote.ip(), Role::Proxy)?;
-    if named.as_deref() == Some(&*user) {
-        Ok(world.settings.aor(&user))
+    if named.as_deref() == Some(&*user) || identity::is_anonymous(request) {
+        let vouched = if trusted { Vouched::Peer } else { Vouched::Us };
+        Ok((world.settings.aor(&user), vouched))
     } else {
         Err(Reply::new(403).reason("From is not the authenticated user"))
     }
@@ -176,7 +187,7 @@ pub(super) fn call(
         to: admission.to.clone(),
         offerless: !is_sdp(&invite),
         invite,
-        caller: Caller { tx, dialog: None, flow },
+        caller: Caller { tx, dialog: None, flow, vouched: admission.vouched },
         fork: Fork::new(&q),
         branches,
         winner: None,
@@ -199,7 +210,8 @@ pub(super) fn call(
     }
 }
 
-fn branch(binding: &Binding) -> Branch {
+/// The way to a contact that is registered.
+pub(super) fn branch(binding: &Binding) -> Branch {
     Branch {
         target: binding.registration.contact.clone(),
         flow: binding.flow,
@@ -209,6 +221,7 @@ fn branch(binding: &Binding) -> Branch {
         failure: None,
         refusal: None,
         early_answer: None,
+        redirect: None,
     }
 }
 

@@ -59,6 +59,9 @@ section! {
         realm: String = "tandem".to_owned();
         /// Domains that are ours, besides the realm and the addresses we listen on.
         domains: Vec<String> = Vec::new();
+        /// Addresses of peers that are trusted with identities: what they say of a caller in
+        /// P-Asserted-Identity counts, and they are told (RFC 3325).
+        trusted: Vec<IpAddr> = Vec::new();
         /// Name in the Server and User-Agent headers; empty for none.
         software: String = "Tandem".to_owned();
         /// T1: estimate of the round trip, ms (RFC 3261 §17.1.1.1).
@@ -120,6 +123,11 @@ section! {
         ring_next_s: u32 = 15;
         /// Phones that ring for one call.
         max_branches: u32 = 10;
+        /// Redirections (3xx) that a call follows in a row; 0 hands each to the caller.
+        max_redirects: u32 = 5;
+        /// Whether phones are told who calls (P-Asserted-Identity), not only peers in sip.trusted.
+        /// What a caller wants private is not shown.
+        show_identity: bool = false;
         /// Max-Forwards of requests that come without (RFC 3261 §8.1.1.6).
         max_forwards: u8 = 70;
         /// Whether callers must have registered credentials (an INVITE is challenged).

@@ -53,6 +53,12 @@ pub struct Settings {
     pub max_branches: usize,
     /// Max-Forwards of requests that come without.
     pub max_forwards: u8,
+    /// Redirections that a call follows in a row.
+    pub max_redirects: usize,
+    /// Addresses of peers whose word on identities counts, and who may know them.
+    pub trusted: Vec<IpAddr>,
+    /// Whether everybody may know who calls, unless that is asked to be private.
+    pub show_identity: bool,
     /// Whether callers must prove who they are.
     pub authenticate: bool,
     /// Whether a silent party ends the call.
@@ -95,6 +101,9 @@ impl Settings {
             ring_next: seconds(call.ring_next_s),
             max_branches: count(call.max_branches),
             max_forwards: call.max_forwards,
+            max_redirects: count(call.max_redirects),
+            trusted: sip.trusted.clone(),
+            show_identity: call.show_identity,
             authenticate: call.authenticate,
             end_on_media_timeout: call.end_on_media_timeout,
         }
@@ -116,6 +125,13 @@ impl Settings {
             Host::Name(name) => self.domains.iter().any(|it| it.eq_ignore_ascii_case(name)),
         }
     }
+
+    /// Whether who is behind a flow is in the trust domain of RFC 3325 §2.
+    #[must_use]
+    pub fn trusts(&self, flow: &Flow) -> bool {
+        self.trusted.contains(&flow.remote.ip().to_canonical())
+    }
+
 }
 
 fn stack_config(config: &Config, local: &Addresses) -> StackConfig {

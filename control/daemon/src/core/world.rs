@@ -80,7 +80,12 @@ impl World {
 
     /// Cancels an INVITE that went out.
     pub fn cancel(&mut self, tx: ClientTx) {
-        if let Err(error) = self.stack.cancel(self.now, tx, Fields::new()) {
+        self.cancel_with(tx, Fields::new());
+    }
+
+    /// As [`World::cancel`], with these rows.
+    pub fn cancel_with(&mut self, tx: ClientTx, fields: Fields) {
+        if let Err(error) = self.stack.cancel(self.now, tx, fields) {
             tracing::debug!(?tx, %error, "a request was not cancelled");
         }
     }

@@ -4,9 +4,11 @@
 mod calls;
 mod failures;
 mod forking;
+mod identity;
 mod in_call;
 mod logs;
 mod real;
+mod redirect;
 mod registrations;
 mod restart;
 mod sockets;
@@ -125,6 +127,7 @@ const ALICE: usize = 0;
 const BOB: usize = 1;
 /// Bob's second phone.
 const BOB2: usize = 2;
+const CAROL: usize = 3;
 
 struct Bench {
     now: Instant,
@@ -159,7 +162,7 @@ impl Bench {
         let users = UserList::of(users());
         let (switch, store, journal, shared) = build(&config, &folder, &link, &users, now, 1);
         let addr = |host| -> SocketAddr { format!("192.0.2.5{host}:5060").parse().unwrap() };
-        let phones = [("alice", 1), ("bob", 2), ("bob", 3)].map(|(user, host)| Phone {
+        let phones = [("alice", 1), ("bob", 2), ("bob", 3), ("carol", 4)].map(|(user, host)| Phone {
             user,
             addr: addr(host),
             own: addr(host),
