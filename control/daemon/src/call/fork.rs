@@ -472,11 +472,7 @@ mod tests {
         let ends = [2, 4].map(|branch| Event::Failure { branch, status: 404 });
         assert_eq!(
             run(&mut fork, &ends),
-            [
-                Action::Call(4),
-                Action::StartTimer,
-                Action::Fail { status: 486, branch: Some(1) }
-            ]
+            [Action::Call(4), Action::StartTimer, Action::Fail { status: 486, branch: Some(1) }]
         );
     }
 

@@ -106,8 +106,7 @@ fn is_end_to_end(header: Header) -> bool {
 
 /// Whether a row that has no variant of its own goes on to the other leg.
 fn is_passed_name(name: &str) -> bool {
-    !name.eq_ignore_ascii_case(HOP)
-        && !KEPT_BACK.iter().any(|kept| name.eq_ignore_ascii_case(kept))
+    !name.eq_ignore_ascii_case(HOP) && !KEPT_BACK.iter().any(|kept| name.eq_ignore_ascii_case(kept))
 }
 
 /// The rows of `message` for the other leg, without body.

@@ -169,8 +169,9 @@ impl<'a> Sender<'a> {
         };
         let mut fields = headers::end_to_end_if(self.request, |header| {
             // The last two are written by `history`.
-            !matches!(header, Header::Privacy | Header::HistoryInfo | Header::Diversion)
-                && !(anonymous && reveals(header))
+            let written =
+                matches!(header, Header::Privacy | Header::HistoryInfo | Header::Diversion);
+            !(written || anonymous && reveals(header))
         });
         let hidden = !trusted && !self.privacy.none && (self.privacy.id || self.privacy.user);
         if (trusted || show || self.privacy.none) && !hidden {
@@ -210,8 +211,8 @@ impl<'a> Sender<'a> {
             .addresses(Header::PPreferredIdentity)
             .flatten()
             .find(|address| address.uri().user_decoded() == own_user);
-        let named = preferred
-            .or_else(|| self.request.from().ok().filter(|_| !is_anonymous(self.request)));
+        let named =
+            preferred.or_else(|| self.request.from().ok().filter(|_| !is_anonymous(self.request)));
         party(named, self.aor)
     }
 }

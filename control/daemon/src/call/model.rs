@@ -1,9 +1,9 @@
 //! A call: the caller's leg, the branches towards the callee, and what is going on between them.
 
 use super::fork::Fork;
+use super::id::CallId;
 use super::identity::Vouched;
 use super::redirect::Redirect;
-use super::id::CallId;
 use super::release::Closing;
 use super::table::{Index, Role, Slot};
 use crate::core::World;

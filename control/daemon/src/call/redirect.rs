@@ -101,7 +101,8 @@ impl Call {
                 !self.branches.iter().any(known)
                     && !targets.iter().any(|target| target.branches.iter().any(known))
             };
-            let new: Vec<_> = bindings.iter().filter(is_new).take(room).map(setup::branch).collect();
+            let new: Vec<_> =
+                bindings.iter().filter(is_new).take(room).map(setup::branch).collect();
             if new.is_empty() {
                 continue;
             }

@@ -131,7 +131,6 @@ impl Settings {
     pub fn trusts(&self, flow: &Flow) -> bool {
         self.trusted.contains(&flow.remote.ip().to_canonical())
     }
-
 }
 
 fn stack_config(config: &Config, local: &Addresses) -> StackConfig {

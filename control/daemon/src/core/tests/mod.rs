@@ -162,15 +162,16 @@ impl Bench {
         let users = UserList::of(users());
         let (switch, store, journal, shared) = build(&config, &folder, &link, &users, now, 1);
         let addr = |host| -> SocketAddr { format!("192.0.2.5{host}:5060").parse().unwrap() };
-        let phones = [("alice", 1), ("bob", 2), ("bob", 3), ("carol", 4)].map(|(user, host)| Phone {
-            user,
-            addr: addr(host),
-            own: addr(host),
-            stack: Stack::new(StackConfig::default(), host),
-            events: Vec::new(),
-            session: None,
-            dark: false,
-        });
+        let phones =
+            [("alice", 1), ("bob", 2), ("bob", 3), ("carol", 4)].map(|(user, host)| Phone {
+                user,
+                addr: addr(host),
+                own: addr(host),
+                stack: Stack::new(StackConfig::default(), host),
+                events: Vec::new(),
+                session: None,
+                dark: false,
+            });
         let phones = phones.into();
         Self { now, switch, phones, link, store, journal, shared, users, config, folder, lose: 0 }
     }
