@@ -1,5 +1,6 @@
-//! The transaction machines of RFC 3261 §17 and RFC 6026 as tables: every state × every event, on
-//! unreliable and on reliable transports. A change of a machine shows as a change of its table.
+//! The transaction machines of RFC 3261 §17 and RFC 6026, and the order of reliable provisional
+//! responses (RFC 3262), as tables: every state × every event, on unreliable and on reliable
+//! transports. A change of a machine shows as a change of its table.
 
 use std::fmt::{Debug, Write};
 use tandem_signalling::stack::machine::{
@@ -72,4 +73,21 @@ fn non_invite_server_transaction() {
     insta::assert_snapshot!(both(|reliability| {
         table(start(), &State::ALL, &Event::ALL, |s, e| step(s, e, reliability))
     }));
+}
+
+#[test]
+fn reliable_provisional_responses() {
+    use tandem_signalling::stack::machine::provisional::{Event, State, step};
+    let mut out = String::new();
+    for state in State::ALL {
+        writeln!(out, "\n{state:?}").unwrap();
+        for event in Event::ALL {
+            let next = step(state, event);
+            if next.state != state || !next.actions.is_empty() {
+                let (event, target) = (format!("{event:?}"), format!("{:?}", next.state));
+                writeln!(out, "  {event:<16} -> {target:<12} {:?}", next.actions).unwrap();
+            }
+        }
+    }
+    insta::assert_snapshot!(out);
 }

@@ -95,6 +95,42 @@ fn a_call_is_set_up_and_the_caller_hangs_up() {
 }
 
 #[test]
+fn reliable_provisional_responses_come_once_in_order_and_before_the_200() {
+    explore(2, Faults::HARSH, |world| {
+        let habits = &mut world.parties[CALLEE].habits;
+        habits.reliable = true;
+        let mut at = 0;
+        for status in [180, 183, 182, 200] {
+            habits.responses.push((at, status));
+            at += world.rng.between(0, 2_000);
+        }
+        call(world);
+        world.run_for(200);
+        let [caller, callee] = &world.parties[..] else { panic!("two parties") };
+        assert_eq!((caller.seen.status, callee.seen.acknowledged), (Some(200), 1));
+        assert_eq!((caller.seen.timed_out, callee.seen.prack_timeouts), (0, 0));
+        assert_eq!(caller.seen.provisional, [180, 183, 182]);
+        assert_eq!(callee.seen.pracks_in, 3);
+        assert_same_session(world);
+    });
+}
+
+#[test]
+fn a_cancel_crosses_reliable_provisional_responses() {
+    explore(2, Faults::HARSH, |world| {
+        world.parties[CALLEE].habits.reliable = true;
+        answers(world, CALLEE, 100, 1_900, 200);
+        let cancel = world.rng.between(0, 2_500);
+        call(world);
+        world.plan(CALLER, cancel, Do::Cancel);
+        world.run_for(200);
+        let [caller, callee] = &world.parties[..] else { panic!("two parties") };
+        assert!(matches!(caller.seen.status, Some(487 | 200)), "{:?}", caller.seen);
+        assert_eq!(callee.seen.prack_timeouts, 0);
+    });
+}
+
+#[test]
 fn the_callee_hangs_up() {
     explore(2, Faults::HARSH, |world| {
         answers(world, CALLEE, 50, 200, 200);

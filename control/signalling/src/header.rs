@@ -2,7 +2,7 @@
 
 mod values;
 
-pub use values::{CSeq, MediaType, Reason, Replaces, RetryAfter, SessionExpires};
+pub use values::{CSeq, MediaType, RAck, Reason, Replaces, RetryAfter, SessionExpires};
 
 macro_rules! headers {
     ($($variant:ident $name:literal $compact:literal $kind:ident,)*) => {

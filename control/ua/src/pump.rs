@@ -130,7 +130,9 @@ impl Core {
                 let takes = self.accepting && request.method() == Method::Invite;
                 takes.then(|| self.incoming.clone())
             }
-            Event::Cancelled { tx, .. } | Event::ResponseFailed { tx, .. } => {
+            Event::Cancelled { tx, .. }
+            | Event::ResponseFailed { tx, .. }
+            | Event::PrackTimeout { tx } => {
                 self.servers.get(tx).cloned()
             }
             Event::Response { tx, dialog, response, .. } => {

@@ -35,6 +35,8 @@ pub(crate) struct Habits {
     pub(crate) hang_up_after_ms: Option<u64>,
     /// Offers a new session so many ms after the call is up.
     pub(crate) reinvite_after_ms: Option<u64>,
+    /// Sends its provisional responses reliably (RFC 3262).
+    pub(crate) reliable: bool,
     /// Does not want the call any more: hangs up as soon as it is answered.
     pub(crate) regrets: bool,
 }
@@ -50,6 +52,10 @@ pub(crate) struct Seen {
     pub(crate) cancelled: u32,
     pub(crate) timed_out: u32,
     pub(crate) ack_timeouts: u32,
+    pub(crate) prack_timeouts: u32,
+    pub(crate) pracks_in: u32,
+    /// Provisional responses to our INVITE, in order.
+    pub(crate) provisional: Vec<u16>,
     pub(crate) response_failures: u32,
     pub(crate) byes_in: u32,
     pub(crate) reinvites_in: u32,
@@ -125,7 +131,7 @@ impl Party {
 
     fn respond(&mut self, now: Instant, status: u16) {
         let Some(tx) = self.incoming else { return };
-        let mut reply = Reply::new(status);
+        let mut reply = Reply::new(status).reliable(self.habits.reliable && status < 200);
         if (180..300).contains(&status) {
             reply = reply.body(SDP, "first");
         }
@@ -197,6 +203,10 @@ impl Party {
                 self.seen.ack_timeouts += 1;
                 self.stack.request_in_dialog(now, dialog, Method::Bye, Fields::new()).unwrap();
             }
+            Event::PrackTimeout { tx } => {
+                self.seen.prack_timeouts += 1;
+                self.stack.respond(now, tx, Reply::new(504)).unwrap();
+            }
             Event::DialogEnded { dialog, cause } => {
                 let place = self.dialogs.iter().position(|it| *it == dialog);
                 // A dialog of which no event was seen yet cannot end.
@@ -230,6 +240,7 @@ impl Party {
             (method, _) => {
                 self.seen.byes_in += u32::from(method == Method::Bye);
                 self.seen.infos_in += u32::from(method == Method::Info);
+                self.seen.pracks_in += u32::from(method == Method::Prack);
                 self.stack.respond(now, tx, Reply::new(200)).unwrap();
             }
         }
@@ -248,6 +259,9 @@ impl Party {
             assert!(self.stack.dialog(dialog).is_some());
             self.dialogs.push(dialog);
         }
+        if self.invite == Some(tx) && status < 200 {
+            self.provisional(now, dialog, status);
+        }
         if self.info == Some(tx) && status >= 200 {
             self.info = None;
             self.seen.info_status = Some(status);
@@ -256,6 +270,14 @@ impl Party {
             self.reinvite_answered(now, rng, dialog, session, status, response);
         } else if self.invite == Some(tx) && status >= 200 {
             self.invite_answered(now, dialog, status);
+        }
+    }
+
+    fn provisional(&mut self, now: Instant, dialog: Option<DialogId>, status: u16) {
+        self.seen.provisional.push(status);
+        let due = |dialog: &DialogId| self.stack.dialog(*dialog).is_some_and(|it| it.is_prack_due());
+        if let Some(dialog) = dialog.filter(due) {
+            self.stack.request_in_dialog(now, dialog, Method::Prack, Fields::new()).unwrap();
         }
     }
 

@@ -265,6 +265,23 @@ impl Call {
         }
     }
 
+    /// A reliable provisional response of ours was never acknowledged (RFC 3262 §3).
+    pub(super) fn handle_prack_timeout(&mut self, cx: &mut Cx<'_>, tx: ServerTx) {
+        let reply = Reply::new(504);
+        if tx != self.caller.tx {
+            cx.respond(tx, reply);
+        } else if self.winner.is_some() {
+            // The 2xx waited for the PRACK, and was never sent.
+            self.end(cx, 504, "no PRACK", ReleasedBy::Tandem);
+            self.send(cx, After::Respond(tx, reply));
+            if let Some(callee) = self.dialog(Side::Callee) {
+                self.send(cx, After::Bye(callee, Fields::new()));
+            }
+        } else if !self.ended {
+            self.refuse(cx, reply, "no PRACK");
+        }
+    }
+
     /// A party does not know the call any more.
     pub(super) fn handle_dialog_lost(&mut self, cx: &mut Cx<'_>, dialog: DialogId) {
         if self.side_of(dialog).is_some() && self.winner.is_some() {

@@ -273,6 +273,18 @@ impl Calls {
         }
     }
 
+    /// A reliable provisional response was never acknowledged.
+    pub fn handle_prack_timeout(&mut self, world: &mut World, tx: ServerTx) {
+        match self.table.index.server(tx) {
+            Some(slot) => {
+                self.with(world, slot, |call, cx| call.handle_prack_timeout(cx, tx));
+            }
+            None => {
+                world.respond(tx, Reply::new(504));
+            }
+        }
+    }
+
     /// A dialog is over without our doing: the party does not know it any more.
     pub fn handle_dialog_lost(&mut self, world: &mut World, dialog: DialogId) {
         if let Some(slot) = self.table.index.dialog(dialog) {

@@ -223,6 +223,7 @@ impl Switch {
                 tracing::debug!(?tx, ?cause, "a response did not arrive");
             }
             Event::AckTimeout { dialog } => calls.handle_ack_timeout(world, dialog),
+            Event::PrackTimeout { tx } => calls.handle_prack_timeout(world, tx),
             Event::DialogEnded { dialog, cause } => self.handle_dialog_end(dialog, cause),
         }
     }

@@ -39,6 +39,31 @@ impl core::fmt::Display for CSeq {
     }
 }
 
+/// RAck (RFC 3262 §7.2): the response that a PRACK acknowledges.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RAck {
+    /// RSeq of the response.
+    pub rseq: u32,
+    /// Sequence number of the request that it answers.
+    pub cseq: u32,
+    /// Method of that request.
+    pub method: Method,
+}
+
+impl RAck {
+    /// Reads `response-number LWS cseq-number LWS method`.
+    ///
+    /// # Errors
+    /// Malformed when one of the three is missing or broken.
+    pub fn parse(value: &[u8]) -> Result<Self, ParseError> {
+        let value = trim(value);
+        let split = value.iter().position(|it| is_space(*it)).ok_or(Malformed::Number)?;
+        let rseq = text::number(&value[..split]).ok_or(Malformed::Number)?;
+        let CSeq { number: cseq, method } = CSeq::parse(&value[split..])?;
+        Ok(Self { rseq, cseq, method })
+    }
+}
+
 /// Content-Type and the like (RFC 3261 §20.15).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MediaType<'a> {
@@ -229,10 +254,14 @@ mod tests {
     }
 
     #[test]
-    fn reason_session_expires_retry_after_replaces() {
+    fn reason_rack_session_expires_retry_after_replaces() {
         let it = Reason::parse(b"Q.850 ;cause=16 ;text=\"Terminated\"").unwrap();
         assert_eq!((it.protocol, it.cause), ("Q.850", Some(16)));
         assert!(Reason::parse(b"SIP;cause=x").is_err());
+
+        let it = RAck::parse(b"776656 1 INVITE").unwrap();
+        assert_eq!((it.rseq, it.cseq, it.method), (776_656, 1, Method::Invite));
+        assert!(RAck::parse(b"1 INVITE").is_err() && RAck::parse(b"x 1 INVITE").is_err());
 
         let it = SessionExpires::parse(b"4000;refresher=uac").unwrap();
         assert_eq!((it.seconds, it.refresher), (4000, Some("uac")));

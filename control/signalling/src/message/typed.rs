@@ -4,7 +4,7 @@ use core::net::SocketAddr;
 
 use super::Message;
 use crate::error::{Malformed, ParseError};
-use crate::header::{CSeq, Header, MediaType, Reason, Replaces, RetryAfter, SessionExpires};
+use crate::header::{CSeq, Header, MediaType, RAck, Reason, Replaces, RetryAfter, SessionExpires};
 use crate::name_addr::{Contact, NameAddr};
 use crate::text::{self, utf8};
 use crate::uri::{Host, Uri};
@@ -161,6 +161,14 @@ impl Message {
     #[must_use]
     pub fn session_expires(&self) -> Option<SessionExpires<'_>> {
         SessionExpires::parse(self.value(Header::SessionExpires)?).ok()
+    }
+
+    /// RAck (RFC 3262).
+    ///
+    /// # Errors
+    /// Malformed when it is missing or broken.
+    pub fn rack(&self) -> Result<RAck, ParseError> {
+        RAck::parse(self.value(Header::RAck).ok_or(Malformed::Number)?)
     }
 
     /// The values of Reason that can be read (RFC 3326).

@@ -103,6 +103,7 @@ pub struct Reply {
     status: u16,
     reason: Option<String>,
     fields: Fields,
+    reliable: bool,
 }
 
 impl Reply {
@@ -119,6 +120,7 @@ impl Reply {
                 has_max_forwards: false,
                 has_product: false,
             },
+            reliable: false,
         }
     }
 
@@ -150,6 +152,24 @@ impl Reply {
     pub fn fields(mut self, fields: Fields) -> Self {
         self.fields = fields;
         self
+    }
+
+    /// Whether a provisional response to an INVITE is repeated until it is acknowledged by a PRACK
+    /// (RFC 3262); it needs a peer that supports `100rel`. The stack adds Require and RSeq.
+    #[must_use]
+    pub const fn reliable(mut self, reliable: bool) -> Self {
+        self.reliable = reliable;
+        self
+    }
+
+    /// Whether it is to be acknowledged.
+    pub(crate) const fn is_reliable(&self) -> bool {
+        self.reliable
+    }
+
+    /// Whether there is a body.
+    pub(crate) const fn has_body(&self) -> bool {
+        !self.fields.body.is_empty()
     }
 
     /// The response code.

@@ -8,6 +8,7 @@ use crate::message::Message;
 use crate::uri::Uri;
 use core::time::Duration;
 use serde::{Deserialize, Serialize};
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 /// Which side of the first INVITE we are.
@@ -74,6 +75,12 @@ pub struct Dialog {
     pub(super) bye_waiting: Option<ClientTx>,
     /// Requests of the peer in this dialog without a final response.
     pub(super) pending: Vec<ServerTx>,
+    /// The peer's INVITE that we answered with a reliable provisional response.
+    pub(super) reliable_tx: Option<ServerTx>,
+    /// CSeq number of our INVITE and RSeq of the last reliable provisional response to it.
+    pub(super) rseq_seen: Option<(u32, u32)>,
+    /// RSeq and CSeq number of reliable provisional responses that wait for our PRACK.
+    pub(super) pracks_due: VecDeque<(u32, u32)>,
 }
 
 /// Who a dialog is with, and how it is found.
@@ -138,6 +145,9 @@ impl Dialog {
             timers: TimerSet::default(),
             bye_waiting: None,
             pending: Vec::new(),
+            reliable_tx: None,
+            rseq_seen: None,
+            pracks_due: VecDeque::new(),
         }
     }
 

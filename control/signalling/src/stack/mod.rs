@@ -7,13 +7,15 @@
 //!
 //! What the stack does by itself: it repeats requests, responses, and the 2xx to an INVITE until
 //! its ACK comes; absorbs what it gets repeatedly, and answers repeated 2xx with the same ACK;
-//! acknowledges non-2xx final responses; answers CANCEL, 100 Trying after 200 ms, and what is out
+//! acknowledges non-2xx final responses; repeats reliable provisional responses until their PRACK,
+//! and passes those of the peer once and in order; answers CANCEL, 100 Trying after 200 ms, and what is out
 //! of order (481, 482, 491, 500, 503); repeats a provisional response each minute; answers a BYE
 //! that crosses our own; ends the peer's pending requests when a BYE ends the dialog.
 //!
 //! What is left to the transaction user: to answer each [`Event::Request`]; to call
-//! [`Stack::ack`] for each 2xx to an INVITE; to answer 487 after [`Event::Cancelled`]; to send a
-//! BYE in a dialog that it does not want; Require and authentication.
+//! [`Stack::ack`] for each 2xx to an INVITE; to send a PRACK for each response that asks for one
+//! ([`Dialog::is_prack_due`]); to answer 487 after [`Event::Cancelled`]; to send a BYE in a dialog
+//! that it does not want; Require and authentication.
 //!
 //! ```
 //! use std::net::SocketAddr;
@@ -58,6 +60,7 @@ mod flows;
 mod identity;
 pub mod machine;
 mod resume;
+mod reliable;
 mod routing;
 mod server;
 mod slab;
@@ -200,6 +203,10 @@ impl Stack {
     /// Answers a request. A provisional response with a tag to an INVITE opens an early dialog, a
     /// 2xx confirms it; the dialog is returned. The 2xx is repeated until its ACK comes.
     ///
+    /// A [reliable](Reply::reliable) provisional response is repeated until its PRACK comes, which
+    /// is an [`Event::Request`] to answer; what is given meanwhile goes out in its order after it
+    /// (RFC 3262 §3), a failure at once.
+    ///
     /// # Errors
     /// When the transaction is over or already answered (also by the stack itself, with 487 after a
     /// BYE), the status does not fit, or there is no room for another dialog.
@@ -225,7 +232,8 @@ impl Stack {
         self.send_request(now, flow, &request)
     }
 
-    /// Sends a request inside a dialog.
+    /// Sends a request inside a dialog. A PRACK acknowledges the oldest reliable provisional
+    /// response that waits for one; the stack writes its RAck.
     ///
     /// A BYE of the callee that comes before the ACK of its 2xx waits for it (RFC 3261 §15); a BYE
     /// of the caller before [`Stack::ack`] sends an empty ACK first.

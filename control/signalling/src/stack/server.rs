@@ -6,6 +6,7 @@ use super::due::{Owner, TimerSet};
 use super::emit::{self, ResponseHead};
 use super::flows::{Link, OnFlow};
 use super::machine::{Action, Reliability, Timer, server_invite, server_request};
+use super::reliable::Reliable;
 use super::slab::Key;
 use super::types::{Event, Flow, Output, ResponseFailure, ServerTx};
 use super::{Stack, reliability_of, routing};
@@ -131,7 +132,9 @@ pub(super) struct Server {
     cancelled: bool,
     failure_reported: bool,
     interval: Duration,
-    timers: TimerSet,
+    pub(super) timers: TimerSet,
+    /// Its reliable provisional responses, once there is one.
+    pub(super) reliable: Option<Box<Reliable>>,
     link: Link,
 }
 
@@ -347,6 +350,7 @@ impl Stack {
             failure_reported: false,
             interval: Duration::ZERO,
             timers: TimerSet::default(),
+            reliable: None,
             link: Link::default(),
         })?;
         self.server_index.insert(print, key);
@@ -511,6 +515,7 @@ impl Stack {
                 }
                 self.start_server_timer(now, key, Timer::Refresh);
             }
+            Timer::Reliable | Timer::ReliableGiveUp => self.reliable_timer(now, key, timer),
             _ => self.server_input(now, key, Input::Timer(timer)),
         }
     }

@@ -1,5 +1,7 @@
 //! The stack against messages as a peer writes them.
 
+mod reliable;
+
 use super::*;
 use crate::header::Header;
 

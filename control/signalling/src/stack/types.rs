@@ -271,6 +271,12 @@ pub enum Event {
         /// The dialog, which is still alive.
         dialog: DialogId,
     },
+    /// A reliable provisional response was repeated for 64*T1 and no PRACK came: answer the INVITE
+    /// with a 5xx (RFC 3262 §3). What waited for the PRACK is dropped.
+    PrackTimeout {
+        /// The INVITE's transaction.
+        tx: ServerTx,
+    },
     /// A dialog is over and its identifier dead; reported once for each dialog.
     DialogEnded {
         /// The dialog.

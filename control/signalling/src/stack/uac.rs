@@ -61,7 +61,10 @@ impl Stack {
             return;
         };
         if status < 200 {
-            self.emit_response(key, Some(dialog), response, flow);
+            let cseq = self.clients.get(key).map_or(0, |client| client.cseq);
+            if self.takes_provisional(dialog, cseq, response) {
+                self.emit_response(key, Some(dialog), response, flow);
+            }
         } else {
             self.accepted(key, dialog, response, flow);
         }
@@ -145,6 +148,10 @@ impl Stack {
         let status = response.status().unwrap_or(0);
         if (200..300).contains(&status) {
             self.accepted(key, id, response, flow);
+            return;
+        }
+        let cseq = self.clients.get(key).map_or(0, |client| client.cseq);
+        if status < 200 && !self.takes_provisional(id, cseq, response) {
             return;
         }
         if status >= 300 {
@@ -294,6 +301,10 @@ impl Stack {
     ) -> Result<ClientTx, StackError> {
         let dialog = self.live_dialog(id).ok_or(StackError::NoDialog)?;
         check_allowed(dialog, method)?;
+        let rack = dialog.pracks_due.front().map(|(rseq, cseq)| format!("{rseq} {cseq} INVITE"));
+        let acknowledging = rack.filter(|_| method == Method::Prack);
+        let with_rack = acknowledging.map(|rack| fields.clone().header("RAck", rack));
+        let fields = with_rack.as_ref().unwrap_or(fields);
         let branch = self.next_branch()?;
         if let Some(cseq) = dialog_ack_due(self.live_dialog(id)).filter(|_| method == Method::Bye) {
             self.make_ack(id, cseq, &Fields::new())?;
@@ -314,6 +325,9 @@ impl Stack {
                 Method::Invite => {
                     dialog.invite_out = Some(tx);
                     dialog.uses += 1;
+                }
+                Method::Prack => {
+                    dialog.pracks_due.pop_front();
                 }
                 Method::Bye => {
                     dialog.state = DialogState::Terminating;
@@ -380,6 +394,8 @@ fn check_allowed(dialog: &Dialog, method: Method) -> Result<(), StackError> {
         (Method::Ack | Method::Cancel, _) => Err(StackError::WrongMethod),
         (_, DialogState::Terminating) => Err(StackError::WrongDialogState),
         (Method::Invite, DialogState::Early) => Err(StackError::WrongDialogState),
+        // RFC 3262 §4: only what asks for it is acknowledged.
+        (Method::Prack, _) if !dialog.is_prack_due() => Err(StackError::WrongDialogState),
         // §14.1: no INVITE while another is in progress, whichever side began it.
         (Method::Invite, DialogState::Confirmed) if dialog.invite_in_progress() => {
             Err(StackError::InviteInProgress)

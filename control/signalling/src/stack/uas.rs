@@ -6,6 +6,7 @@ use super::dialog::{Accept, Dialog, DialogState, Parties, Role, contact_uri, rec
 use super::due::Owner;
 use super::emit;
 use super::machine::Timer;
+use super::reliable::Order;
 use super::routing;
 use super::slab::Key;
 use super::types::{DialogEnd, DialogId, Event, Flow, Output, ServerTx, StackError};
@@ -49,8 +50,20 @@ impl Stack {
         else {
             return;
         };
-        let verdict = judge(dialog, &request, server.cseq);
-        dialog.remote_cseq = dialog.remote_cseq.max(Some(server.cseq));
+        let (cseq, method) = (server.cseq, server.method);
+        let mut verdict = judge(dialog, &request, cseq);
+        dialog.remote_cseq = dialog.remote_cseq.max(Some(cseq));
+        if verdict == Verdict::Pass
+            && method == Method::Prack
+            && !self.takes_prack(now, id, &request)
+        {
+            // RFC 3262 §3: it acknowledges nothing.
+            verdict = Verdict::Answer(481);
+        }
+        let (Some(server), Some(dialog)) = (self.servers.get_mut(key), self.dialogs.get_mut(id))
+        else {
+            return;
+        };
         match verdict {
             Verdict::Pass => {
                 let tx = ServerTx(key);
@@ -99,12 +112,20 @@ impl Stack {
             Some(server) => (server.dialog, server.source),
             None => return Err(StackError::NoTransaction),
         };
+        let live = dialog.filter(|id| self.live_dialog(*id).is_some()).map(DialogId);
+        let Order::Now(reply) = self.order_reply(now, key, reply)? else { return Ok(live) };
         let with_contact = matches!(request.method(), Method::Invite | Method::Update)
             && (101..300).contains(&reply.status());
         let contact = with_contact.then(|| self.contact(&flow));
-        let Some(bytes) = self.send_reply(now, key, reply, contact.as_deref()) else {
+        let Some(bytes) = self.send_reply(now, key, &reply, contact.as_deref()) else {
             return Err(StackError::NoTransaction);
         };
+        self.keep_reliable(key, &reply, &bytes);
+        if reply.is_reliable()
+            && let Some(dialog) = dialog.and_then(|id| self.dialogs.get_mut(id))
+        {
+            dialog.reliable_tx = Some(ServerTx(key));
+        }
         if let Some(id) = dialog.filter(|_| reply.status() >= 200) {
             self.answered(now, key, id, &request, reply.status(), bytes);
         }
@@ -135,6 +156,7 @@ impl Stack {
             }
             Method::Update if is_success => dialog.refresh_target(request),
             Method::Bye if is_success => self.end_dialog(now, id, DialogEnd::ByeReceived),
+            Method::Prack => self.prack_answered(now, id),
             _ => {}
         }
     }

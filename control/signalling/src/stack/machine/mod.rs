@@ -1,4 +1,5 @@
-//! The four transaction machines of RFC 3261 §17, with the states of RFC 6026, as pure functions.
+//! The four transaction machines of RFC 3261 §17, with the states of RFC 6026, as pure functions;
+//! and [`provisional`], the order of reliable provisional responses.
 //!
 //! Each machine is `step(state, event, reliability) -> Step`: no clock, no bytes, no table. The
 //! stack turns events of the network, of the timers and of the transaction user into these
@@ -6,6 +7,7 @@
 
 pub mod client_invite;
 pub mod client_request;
+pub mod provisional;
 pub mod server_invite;
 pub mod server_request;
 
@@ -48,6 +50,10 @@ pub enum Timer {
     Accept,
     /// 64*T1 without an ACK to a 2xx (§13.3.1.4).
     AcceptGiveUp,
+    /// Retransmission of a reliable provisional response until its PRACK (RFC 3262 §3).
+    Reliable,
+    /// 64*T1 without a PRACK (RFC 3262 §3).
+    ReliableGiveUp,
 }
 
 /// Whether the transport delivers every message once by itself.
