@@ -132,9 +132,7 @@ impl Core {
             }
             Event::Cancelled { tx, .. }
             | Event::ResponseFailed { tx, .. }
-            | Event::PrackTimeout { tx } => {
-                self.servers.get(tx).cloned()
-            }
+            | Event::PrackTimeout { tx } => self.servers.get(tx).cloned(),
             Event::Response { tx, dialog, response, .. } => {
                 let over = response.status() >= Some(200) && response.method() != Method::Invite;
                 let events =

@@ -275,7 +275,8 @@ impl Party {
 
     fn provisional(&mut self, now: Instant, dialog: Option<DialogId>, status: u16) {
         self.seen.provisional.push(status);
-        let due = |dialog: &DialogId| self.stack.dialog(*dialog).is_some_and(|it| it.is_prack_due());
+        let due =
+            |dialog: &DialogId| self.stack.dialog(*dialog).is_some_and(|it| it.is_prack_due());
         if let Some(dialog) = dialog.filter(due) {
             self.stack.request_in_dialog(now, dialog, Method::Prack, Fields::new()).unwrap();
         }

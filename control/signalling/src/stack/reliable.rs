@@ -75,11 +75,11 @@ impl Stack {
             let rseq = u32::try_from(random.below(1 << 30)).unwrap_or(0);
             Box::new(Reliable { rseq, ..Reliable::default() })
         });
-        if reliable.held.back().is_some_and(|last| last.status() >= 200) && status < 300 {
-            return Err(StackError::AlreadyFinal);
-        }
         let step = provisional::step(reliable.state, event);
         if step.actions.contains(&Action::Hold) {
+            if reliable.held.back().is_some_and(|last| last.status() >= 200) {
+                return Err(StackError::AlreadyFinal);
+            }
             if reliable.held.len() >= MAX_HELD {
                 return Err(StackError::LimitReached(LIMIT));
             }
@@ -163,8 +163,7 @@ impl Stack {
 
     /// A timer of a reliable provisional response fired.
     pub(super) fn reliable_timer(&mut self, now: Instant, key: Key, timer: Timer) {
-        let event =
-            if timer == Timer::Reliable { Input::TimerRepeat } else { Input::TimerGiveUp };
+        let event = if timer == Timer::Reliable { Input::TimerRepeat } else { Input::TimerGiveUp };
         self.provisional_input(now, key, event);
     }
 
