@@ -13,6 +13,7 @@ pub mod core;
 pub mod demo;
 pub mod journal;
 pub mod link;
+pub mod locate;
 pub mod logging;
 pub mod media;
 pub mod net;

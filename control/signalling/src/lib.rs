@@ -53,6 +53,7 @@ pub mod error;
 pub mod framing;
 pub mod header;
 pub mod limits;
+pub mod locate;
 pub mod message;
 pub mod method;
 pub mod name_addr;

@@ -16,6 +16,7 @@ pub(super) fn check(config: &Config) -> Vec<Finding> {
     sip(config, &mut findings);
     registrar(config, &mut findings);
     call(config, &mut findings);
+    dns(config, &mut findings);
     media(config, &mut findings);
     rest(config, &mut findings);
     findings
@@ -118,6 +119,17 @@ fn call(config: &Config, findings: &mut Vec<Finding>) {
         u32::try_from(MAX_BRANCHES).unwrap_or(u32::MAX),
     );
     within(findings, "call.max_forwards", call.max_forwards, 1, 255);
+}
+
+fn dns(config: &Config, findings: &mut Vec<Finding>) {
+    let dns = &config.dns;
+    within(findings, "dns.timeout_ms", dns.timeout_ms, 50, 30_000);
+    within(findings, "dns.retries", dns.retries, 0, 10);
+    within(findings, "dns.max_lookups", dns.max_lookups, 1, 100_000);
+    within(findings, "dns.max_ttl_s", dns.max_ttl_s, 0, 604_800);
+    within(findings, "dns.max_negative_ttl_s", dns.max_negative_ttl_s, 0, 86_400);
+    within(findings, "dns.penalty_s", dns.penalty_s, 1, 86_400);
+    within(findings, "dns.max_penalty_s", dns.max_penalty_s, dns.penalty_s, 86_400);
 }
 
 fn media(config: &Config, findings: &mut Vec<Finding>) {

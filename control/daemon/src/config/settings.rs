@@ -2,7 +2,7 @@
 //! `tandem run --print-config` shows.
 
 use super::trunk::{CallerId, Network, Secret};
-use super::types::{Advertised, Algorithm, LogFormat, PortKind, Ring, SipTransport};
+use super::types::{Advertised, Algorithm, DnsServer, LogFormat, PortKind, Ring, SipTransport};
 use crate::route::failover::{Cause, Failover};
 use crate::route::number::NumberFormat;
 use serde::{Deserialize, Serialize};
@@ -135,6 +135,29 @@ section! {
         /// Whether a call ends when a party that does not hold it sends no media for
         /// media.timeout_ms.
         end_on_media_timeout: bool = true;
+    }
+}
+
+section! {
+    /// DNS: how servers of other domains and trunks are found (RFC 3263).
+    Dns {
+        /// DNS servers, `"192.0.2.53"` or with a port; empty for those of /etc/resolv.conf.
+        servers: Vec<DnsServer> = Vec::new();
+        /// A DNS server has this time to answer, ms; then the question is repeated.
+        timeout_ms: u32 = 2_000;
+        /// How often a question is repeated.
+        retries: u32 = 1;
+        /// Questions at the same time; beyond it calls that need another one are answered with 503.
+        max_lookups: u32 = 1_000;
+        /// Answers are kept as long as they say, and no longer than this, s.
+        max_ttl_s: u32 = 86_400;
+        /// That there are no records is believed no longer than this, s.
+        max_negative_ttl_s: u32 = 300;
+        /// A server that failed (no connection, no answer, 503) is tried last for this time, s; the
+        /// time doubles with each failure in a row.
+        penalty_s: u32 = 30;
+        /// The longest such time, s.
+        max_penalty_s: u32 = 600;
     }
 }
 
@@ -330,6 +353,8 @@ pub struct Config {
     pub trunk: Vec<Trunk>,
     /// Routes.
     pub route: Vec<Route>,
+    /// DNS.
+    pub dns: Dns,
     /// Media.
     pub media: Media,
     /// Engine.
@@ -363,6 +388,7 @@ pub const SECTIONS: &[Section] = &[
     Section { name: "numbers", doc: Numbers::DOC, keys: Numbers::KEYS, many: false },
     Section { name: "trunk", doc: Trunk::DOC, keys: Trunk::KEYS, many: true },
     Section { name: "route", doc: Route::DOC, keys: Route::KEYS, many: true },
+    Section { name: "dns", doc: Dns::DOC, keys: Dns::KEYS, many: false },
     Section { name: "media", doc: Media::DOC, keys: Media::KEYS, many: false },
     Section { name: "engine", doc: Engine::DOC, keys: Engine::KEYS, many: false },
     Section { name: "http", doc: Http::DOC, keys: Http::KEYS, many: false },

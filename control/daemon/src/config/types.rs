@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
 
 /// A SIP transport.
@@ -134,6 +134,41 @@ impl<'de> Deserialize<'de> for Advertised {
     }
 }
 
+/// A DNS server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DnsServer(pub SocketAddr);
+
+impl FromStr for DnsServer {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let text = text.trim();
+        let with_port = text.parse::<SocketAddr>();
+        let address = with_port.or_else(|_| text.parse().map(|ip: IpAddr| (ip, 53).into()));
+        address.map(Self).map_err(|_| {
+            format!("`{text}` is no address of a DNS server: \"192.0.2.53\" or \"[::1]:5353\"")
+        })
+    }
+}
+
+impl fmt::Display for DnsServer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0.port() == 53 { write!(f, "{}", self.0.ip()) } else { write!(f, "{}", self.0) }
+    }
+}
+
+impl Serialize for DnsServer {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for DnsServer {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -150,6 +185,21 @@ mod tests {
         assert_eq!(of("::1"), "2001:db8::1");
         assert_eq!(Advertised::of(&list[..2], "::1".parse().unwrap()), None);
         assert_eq!(list[1].to_string(), "10.0.0.5=203.0.113.2");
+    }
+
+    #[test]
+    fn dns_servers_have_a_port_or_the_usual_one() {
+        for (text, address) in [
+            ("192.0.2.53", "192.0.2.53:53"),
+            ("192.0.2.53:5353", "192.0.2.53:5353"),
+            ("2001:db8::53", "[2001:db8::53]:53"),
+            ("[2001:db8::53]:5353", "[2001:db8::53]:5353"),
+        ] {
+            let server: DnsServer = text.parse().unwrap();
+            assert_eq!(server.0, address.parse().unwrap());
+            assert_eq!(server.to_string(), text);
+        }
+        assert!("ns.example.com".parse::<DnsServer>().unwrap_err().contains("`ns.example.com`"));
     }
 
     #[test]

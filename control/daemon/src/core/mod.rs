@@ -26,6 +26,7 @@ pub use world::World;
 use crate::config::Config;
 use crate::config::types::SipTransport;
 use crate::journal::{Journal, Recovered};
+use crate::locate::dns::DnsThread;
 use crate::media::MediaPlane;
 use crate::net::{Addresses, Net, NetError, Waker};
 use crate::snapshot::{Query, Shared};
@@ -150,6 +151,10 @@ pub fn start(start: Start) -> Result<CoreHandle, StartError> {
         let waker = waker.clone();
         move || waker.wake()
     });
+    let dns = DnsThread::start(settings::dns_config(&start.config), {
+        let waker = waker.clone();
+        move || waker.wake()
+    })?;
     let switch = Switch::new(Parts {
         settings,
         seed,
@@ -159,6 +164,7 @@ pub fn start(start: Start) -> Result<CoreHandle, StartError> {
         recovered: start.recovered,
         users: start.users,
         media: start.media,
+        dns: Box::new(dns),
         shared: start.shared,
     });
     let stop = Arc::new(AtomicBool::new(false));

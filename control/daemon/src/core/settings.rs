@@ -2,10 +2,13 @@
 
 use crate::config::Config;
 use crate::config::types::{Advertised, Algorithm, Ring};
+use crate::locate::LocatorConfig;
+use crate::locate::dns::DnsConfig;
 use crate::net::Addresses;
 use core::time::Duration;
 use std::net::IpAddr;
-use tandem_signalling::stack::{self, Flow, StackConfig, Timing};
+use tandem_signalling::locate::{Family, Support};
+use tandem_signalling::stack::{self, Flow, StackConfig, Timing, Transport};
 use tandem_signalling::uri::{Host, Scheme, UriBuilder};
 
 /// Settings of registrar and calls.
@@ -63,6 +66,8 @@ pub struct Settings {
     pub authenticate: bool,
     /// Whether a silent party ends the call.
     pub end_on_media_timeout: bool,
+    /// How other servers are found.
+    pub locator: LocatorConfig,
 }
 
 impl Settings {
@@ -106,6 +111,7 @@ impl Settings {
             show_identity: call.show_identity,
             authenticate: call.authenticate,
             end_on_media_timeout: call.end_on_media_timeout,
+            locator: locator_config(config),
         }
     }
 
@@ -113,6 +119,21 @@ impl Settings {
     #[must_use]
     pub fn aor(&self, user: &str) -> String {
         UriBuilder::new(Scheme::Sip, Some(user), Host::Name(&self.realm)).finish()
+    }
+
+    /// What requests to other servers can be sent over: transports and IP versions that we listen
+    /// on, in the order of the configuration.
+    #[must_use]
+    pub fn support(&self) -> Support {
+        let listens = |it: &Transport| !it.is_websocket() && !self.local.of(*it).is_empty();
+        let mut families = Vec::new();
+        for (_, address) in self.local.iter() {
+            let family = Family::of(&address.ip());
+            if !families.contains(&family) {
+                families.push(family);
+            }
+        }
+        Support { transports: Transport::ALL.into_iter().filter(listens).collect(), families }
     }
 
     /// Whether a host of a URI means this Tandem.
@@ -130,6 +151,32 @@ impl Settings {
     #[must_use]
     pub fn trusts(&self, flow: &Flow) -> bool {
         self.trusted.contains(&flow.remote.ip().to_canonical())
+    }
+}
+
+fn locator_config(config: &Config) -> LocatorConfig {
+    let dns = &config.dns;
+    let seconds = |s: u32| Duration::from_secs(s.into());
+    let lookup = Duration::from_millis(dns.timeout_ms.into()) * (dns.retries + 1);
+    LocatorConfig {
+        max_lookups: usize::try_from(dns.max_lookups).unwrap_or(usize::MAX),
+        // NAPTR, SRV and addresses, each of which takes a look-up.
+        deadline: lookup * 3 + Duration::from_secs(1),
+        max_ttl: seconds(dns.max_ttl_s),
+        max_negative_ttl: seconds(dns.max_negative_ttl_s),
+        penalty: seconds(dns.penalty_s),
+        max_penalty: seconds(dns.max_penalty_s),
+    }
+}
+
+/// How the DNS thread asks.
+pub(super) fn dns_config(config: &Config) -> DnsConfig {
+    let dns = &config.dns;
+    DnsConfig {
+        servers: dns.servers.iter().map(|it| it.0).collect(),
+        timeout: Duration::from_millis(dns.timeout_ms.into()),
+        retries: dns.retries,
+        max_lookups: usize::try_from(dns.max_lookups).unwrap_or(usize::MAX),
     }
 }
 

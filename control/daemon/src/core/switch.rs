@@ -5,6 +5,7 @@ use super::settings::Settings;
 use super::world::World;
 use crate::call::{self, Calls, Recovery};
 use crate::journal::{Entry, Journal, Recovered};
+use crate::locate::{Locator, dns::Dns};
 use crate::logging::Redacted;
 use crate::media::{MediaEvent, MediaPlane};
 use crate::registrar::{Registrar, bindings::Change};
@@ -39,6 +40,8 @@ pub struct Parts {
     pub users: UserList,
     /// The media plane.
     pub media: MediaPlane,
+    /// Who asks DNS.
+    pub dns: Box<dyn Dns>,
     /// Where events go.
     pub shared: Arc<Shared>,
 }
@@ -67,9 +70,11 @@ impl Switch {
         for registration in parts.recovered.registrations {
             registrar.restore(parts.now, parts.wall, registration);
         }
+        let (config, support) = (parts.settings.locator.clone(), parts.settings.support());
+        let locator = Locator::new(config, support, parts.dns, seed);
         let world = World::new(
             (parts.now, parts.wall),
-            (stack, parts.media, registrar),
+            (stack, parts.media, registrar, locator),
             (parts.journal, parts.shared),
             parts.settings,
             secret,
@@ -114,6 +119,7 @@ impl Switch {
             self.world.stack.next_timeout(),
             self.world.registrar.next_timeout(),
             self.world.media.next_timeout(),
+            self.world.locator.next_timeout(),
             self.calls.next_timeout(),
             self.recovery.next_timeout(),
         ]
@@ -137,6 +143,9 @@ impl Switch {
         }
         for (flow, contact) in self.world.registrar.pings_due(now) {
             self.ping(flow, contact);
+        }
+        if due(self.world.locator.next_timeout()) {
+            self.world.locator.handle_timeout(now);
         }
         if due(self.calls.next_timeout()) {
             self.calls.handle_timeout(&mut self.world);

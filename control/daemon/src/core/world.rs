@@ -3,6 +3,7 @@
 use super::settings::Settings;
 use crate::call::id::CallId;
 use crate::journal::Journal;
+use crate::locate::{Hop, Locator};
 use crate::media::MediaPlane;
 use crate::net::PeerNames;
 use crate::registrar::Registrar;
@@ -11,7 +12,7 @@ use jiff::Timestamp;
 use sha2::{Digest, Sha256};
 use std::sync::Arc;
 use tandem_signalling::method::Method;
-use tandem_signalling::stack::{ClientTx, DialogId, Fields, Reply, ServerTx, Stack};
+use tandem_signalling::stack::{ClientTx, DialogId, Fields, Flow, Reply, ServerTx, Stack};
 use tandem_wire::time::Instant;
 
 /// What every call works with; the signalling thread owns it.
@@ -27,6 +28,8 @@ pub struct World {
     pub media: MediaPlane,
     /// Users and their contacts.
     pub registrar: Registrar,
+    /// Where requests go that no registration leads.
+    pub locator: Locator,
     /// What must survive.
     pub journal: Journal,
     /// Who listens.
@@ -44,7 +47,7 @@ pub struct World {
 impl World {
     pub(super) fn new(
         (now, wall): (Instant, Timestamp),
-        (stack, media, registrar): (Stack, MediaPlane, Registrar),
+        (stack, media, registrar, locator): (Stack, MediaPlane, Registrar, Locator),
         (journal, shared): (Journal, Arc<Shared>),
         settings: Settings,
         secret: [u8; 32],
@@ -55,6 +58,7 @@ impl World {
             stack,
             media,
             registrar,
+            locator,
             journal,
             shared,
             settings,
@@ -76,6 +80,13 @@ impl World {
                 None
             }
         }
+    }
+
+    /// The flow for a new request to a hop; `None` if we have no socket that leads there.
+    pub fn flow_to(&mut self, hop: &Hop) -> Option<Flow> {
+        let flow = self.settings.local.flow_to(hop.transport, hop.remote)?;
+        let name = hop.name.as_deref().filter(|_| hop.transport.is_secure());
+        Some(Flow { name: self.names.number(name.unwrap_or("")), ..flow })
     }
 
     /// Cancels an INVITE that went out.

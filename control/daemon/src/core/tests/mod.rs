@@ -17,6 +17,7 @@ use super::{Parts, Settings, Switch};
 use crate::config::Config;
 use crate::journal::{Journal, Recovered};
 use crate::link::fake::FakeLink;
+use crate::locate::fake::FakeDns;
 use crate::media::{MediaConfig, MediaPlane};
 use crate::net::Addresses;
 use crate::record::CallRecord;
@@ -134,6 +135,7 @@ struct Bench {
     switch: Switch,
     phones: Vec<Phone>,
     link: FakeLink,
+    dns: FakeDns,
     store: Arc<SqliteStore>,
     journal: Journal,
     shared: Arc<Shared>,
@@ -160,7 +162,8 @@ impl Bench {
         let link = FakeLink::new();
         let now = Instant::from_millis(1_000_000);
         let users = UserList::of(users());
-        let (switch, store, journal, shared) = build(&config, &folder, &link, &users, now, 1);
+        let dns = FakeDns::new();
+        let (switch, store, journal, shared) = build(&config, &folder, &link, &users, &dns, now, 1);
         let addr = |host| -> SocketAddr { format!("192.0.2.5{host}:5060").parse().unwrap() };
         let phones =
             [("alice", 1), ("bob", 2), ("bob", 3), ("carol", 4)].map(|(user, host)| Phone {
@@ -173,14 +176,27 @@ impl Bench {
                 dark: false,
             });
         let phones = phones.into();
-        Self { now, switch, phones, link, store, journal, shared, users, config, folder, lose: 0 }
+        Self {
+            now,
+            switch,
+            phones,
+            link,
+            dns,
+            store,
+            journal,
+            shared,
+            users,
+            config,
+            folder,
+            lose: 0,
+        }
     }
 
     /// The daemon is killed and started again: only journal, store and engine live on.
     fn restart(&mut self) {
         self.journal.close();
         let (switch, store, journal, shared) =
-            build(&self.config, &self.folder, &self.link, &self.users, self.now, 2);
+            build(&self.config, &self.folder, &self.link, &self.users, &self.dns, self.now, 2);
         (self.switch, self.store, self.journal, self.shared) = (switch, store, journal, shared);
     }
 
@@ -426,6 +442,7 @@ fn build(
     folder: &tempfile::TempDir,
     link: &FakeLink,
     users: &UserList,
+    dns: &FakeDns,
     now: Instant,
     seed: u8,
 ) -> Built {
@@ -443,6 +460,7 @@ fn build(
         recovered,
         users: users.clone(),
         media: MediaPlane::new(MediaConfig::default(), Box::new(link.clone())),
+        dns: Box::new(dns.clone()),
         shared: shared.clone(),
     });
     (switch, store, journal, shared)
