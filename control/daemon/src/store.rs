@@ -60,6 +60,16 @@ pub enum StoreError {
         /// Ours.
         known: u32,
     },
+    /// A number has one owner.
+    #[error(
+        "the number {number} belongs to {owner}: `tandem user numbers {owner}` sets that user's numbers anew"
+    )]
+    NumberTaken {
+        /// The number.
+        number: String,
+        /// Whose it is.
+        owner: String,
+    },
     /// The writer has ended.
     #[error("the store is closed")]
     Closed,
@@ -199,11 +209,25 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// [`StoreError`] if the database fails.
     fn registrations(&self, now: Timestamp) -> Result<Vec<Registration>, StoreError>;
 
-    /// Adds or replaces users; tells for each whether it is new.
+    /// Adds or replaces users; tells for each whether it is new. One without numbers keeps those
+    /// that it had.
     ///
     /// # Errors
-    /// [`StoreError`] if the database fails; then none is changed.
+    /// [`StoreError`] if the database fails, or a number belongs to somebody else; then none is
+    /// changed.
     fn put_users(&self, users: Vec<User>) -> Result<Vec<bool>, StoreError>;
+
+    /// Gives a user these numbers and no others, the first being shown to whom the user calls;
+    /// false if there is no such user.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the database fails, or another user has one of them; then none is changed.
+    fn set_numbers(
+        &self,
+        username: &str,
+        realm: &str,
+        numbers: &[String],
+    ) -> Result<bool, StoreError>;
 
     /// Removes a user; tells whether it existed.
     ///

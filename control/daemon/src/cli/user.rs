@@ -9,7 +9,7 @@ use crate::config::types::Algorithm;
 use crate::store::Store;
 use crate::store::import::{self, Import};
 use crate::store::sqlite::SqliteStore;
-use crate::store::users::{SHUT_OUT_REMEDY, User, generate_password, shut_out};
+use crate::store::users::{SHUT_OUT_REMEDY, User, check_number, generate_password, shut_out};
 use clap::{Args, Subcommand};
 use serde_json::json;
 use std::io::{self, BufRead, Write};
@@ -36,7 +36,15 @@ const ADD_HELP: &str = "\
 Examples:
   tandem user add alice                     makes a password and prints it once
   tandem user add alice --password s3cret
-  echo s3cret | tandem user add alice --password-stdin";
+  echo s3cret | tandem user add alice --password-stdin
+  tandem user add alice --number +4930123456 --number 20";
+
+const NUMBERS_HELP: &str = "\
+A number leads to its user, whoever dials it; the first is what the user's calls over a trunk show.
+
+Examples:
+  tandem user numbers alice +4930123456 20
+  tandem user numbers alice                 takes all numbers away";
 
 /// `tandem user …`.
 #[derive(Debug, Subcommand)]
@@ -44,6 +52,9 @@ pub(super) enum UserCommand {
     /// Add a user, or give one a new password.
     #[command(after_help = ADD_HELP)]
     Add(AddArgs),
+    /// Set the numbers of a user.
+    #[command(after_help = NUMBERS_HELP)]
+    Numbers(NumbersArgs),
     /// List all users.
     List(ListArgs),
     /// Remove a user.
@@ -76,6 +87,24 @@ pub(super) struct AddArgs {
     /// Read the password from the first line of standard input.
     #[arg(long)]
     password_stdin: bool,
+    /// Number of the user, as in +4930123456 or an extension; may be given several times. Without
+    /// any, a known user keeps those that it has.
+    #[arg(long = "number", value_name = "NUMBER")]
+    numbers: Vec<String>,
+    /// Realm, if not the configured one.
+    #[arg(long)]
+    realm: Option<String>,
+    #[command(flatten)]
+    store: StoreArgs,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct NumbersArgs {
+    /// Name.
+    username: String,
+    /// All numbers of the user from now on.
+    #[arg(value_name = "NUMBER")]
+    numbers: Vec<String>,
     /// Realm, if not the configured one.
     #[arg(long)]
     realm: Option<String>,
@@ -203,6 +232,7 @@ impl Opened {
 pub(super) fn run(command: UserCommand) -> CliResult {
     match command {
         UserCommand::Add(args) => add(args),
+        UserCommand::Numbers(args) => numbers(&args),
         UserCommand::List(args) => list(&args),
         UserCommand::Remove(args) => remove(&args),
         UserCommand::Import(args) => import_users(&args),
@@ -230,6 +260,7 @@ fn add(args: AddArgs) -> CliResult {
     let realm = args.realm.unwrap_or_else(|| opened.realm.clone());
     import::check_name("user name", &args.username).map_err(CliError::usage)?;
     import::check_name("realm", &realm).map_err(CliError::usage)?;
+    check_numbers(&args.numbers)?;
     let generated = match &given {
         Some(_) => None,
         None => Some(generate_password().map_err(|error| {
@@ -237,7 +268,8 @@ fn add(args: AddArgs) -> CliResult {
         })?),
     };
     let password = given.as_ref().or(generated.as_ref()).map_or("", String::as_str);
-    let user = User::with_password(&args.username, &realm, password);
+    let mut user = User::with_password(&args.username, &realm, password);
+    user.numbers.clone_from(&args.numbers);
     let created = opened.store.put_users(vec![user]).map_err(CliError::failed)?;
     let created = created.first().copied().unwrap_or_default();
     opened.finish()?;
@@ -246,6 +278,7 @@ fn add(args: AddArgs) -> CliResult {
             "username": args.username,
             "realm": realm,
             "created": created,
+            "numbers": args.numbers,
             "password": generated,
         }));
     }
@@ -255,6 +288,32 @@ fn add(args: AddArgs) -> CliResult {
         Some(password) => say(format!("password (shown only now): {password}")),
         None => Ok(()),
     }
+}
+
+fn check_numbers(numbers: &[String]) -> CliResult {
+    numbers.iter().try_for_each(|number| check_number(number)).map_err(CliError::usage)
+}
+
+fn numbers(args: &NumbersArgs) -> CliResult {
+    check_numbers(&args.numbers)?;
+    let opened = args.store.open()?;
+    let realm = args.realm.as_ref().unwrap_or(&opened.realm);
+    let (name, numbers) = (&args.username, &args.numbers);
+    if !opened.store.set_numbers(name, realm, numbers).map_err(CliError::failed)? {
+        return Err(no_such_user(name, realm));
+    }
+    opened.finish()?;
+    if args.store.json {
+        return say_json(&json!({ "username": name, "realm": realm, "numbers": numbers }));
+    }
+    let all = if numbers.is_empty() { "no number".to_owned() } else { numbers.join(", ") };
+    say(format!("{name} in realm {realm} has {all}"))
+}
+
+fn no_such_user(name: &str, realm: &str) -> CliError {
+    CliError::failed(format!(
+        "there is no user {name} in realm {realm}: `tandem user list` shows all; name another realm with --realm"
+    ))
 }
 
 fn list(args: &ListArgs) -> CliResult {
@@ -268,12 +327,13 @@ fn list(args: &ListArgs) -> CliResult {
                     "realm": user.realm,
                     "md5": user.ha1_md5.is_some(),
                     "sha256": user.ha1_sha256.is_some(),
+                    "numbers": user.numbers,
                 })
             })
             .collect();
         return say_json(&json!({ "users": users }));
     }
-    let mut listing = table::new(&["user", "realm", "digests"]);
+    let mut listing = table::new(&["user", "realm", "digests", "numbers"]);
     for user in &users {
         let digests = match (&user.ha1_md5, &user.ha1_sha256) {
             (Some(_), Some(_)) => "MD5, SHA-256",
@@ -281,7 +341,8 @@ fn list(args: &ListArgs) -> CliResult {
             (None, Some(_)) => "SHA-256",
             (None, None) => "none",
         };
-        listing.add_row([&user.username, &user.realm, digests]);
+        let numbers = user.numbers.join(", ");
+        listing.add_row([user.username.as_str(), &user.realm, digests, &numbers]);
     }
     say(table::text(&listing))?;
     say(table::counted(users.len(), "user"))
@@ -292,10 +353,7 @@ fn remove(args: &RemoveArgs) -> CliResult {
     let realm = args.realm.as_ref().unwrap_or(&opened.realm);
     let removed = opened.store.remove_user(&args.username, realm).map_err(CliError::failed)?;
     if !removed {
-        return Err(CliError::failed(format!(
-            "there is no user {} in realm {realm}: `tandem user list` shows all; name another realm with --realm",
-            args.username
-        )));
+        return Err(no_such_user(&args.username, realm));
     }
     opened.finish()?;
     if args.store.json {
@@ -378,6 +436,7 @@ mod tests {
             username: name.into(),
             password: password.map(str::to_owned),
             password_stdin: false,
+            numbers: Vec::new(),
             realm: None,
             store: store_args(data),
         }
@@ -400,6 +459,29 @@ mod tests {
         assert!(add(add_args(&data, "a b", Some("x"))).is_err());
         assert!(add(add_args(&data, "c", Some(""))).is_err());
         list(&ListArgs { store: store_args(&data) }).unwrap();
+    }
+
+    #[test]
+    fn numbers_are_set_listed_and_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let data = folder.path().join("data");
+        let mut args = add_args(&data, "alice", Some("secret"));
+        args.numbers = vec!["+4930123456".into(), "20".into()];
+        add(args).unwrap();
+        add(add_args(&data, "alice", Some("other"))).unwrap();
+        let of = |name: &str, all: &[&str]| NumbersArgs {
+            username: name.into(),
+            numbers: all.iter().map(|it| (*it).to_owned()).collect(),
+            realm: None,
+            store: store_args(&data),
+        };
+        let store = SqliteStore::open(&data.join("tandem.db")).unwrap();
+        assert_eq!(store.users().unwrap()[0].numbers, ["+4930123456", "20"]);
+        numbers(&of("alice", &["20"])).unwrap();
+        assert_eq!(store.users().unwrap()[0].numbers, ["20"]);
+        let error = numbers(&of("alice", &["+49 30"])).unwrap_err();
+        assert!(error.to_string().contains("+4930123456"), "{error}");
+        assert!(numbers(&of("bob", &[])).unwrap_err().to_string().contains("user list"));
     }
 
     /// An API that tells these figures, and `run.json` that names it.

@@ -302,6 +302,10 @@ impl Store for Failing {
     fn put_users(&self, users: Vec<User>) -> Result<Vec<bool>, StoreError> {
         self.inner.put_users(users)
     }
+    fn set_numbers(&self, _: &str, _: &str, _: &[String]) -> Result<bool, StoreError> {
+        Err(StoreError::Closed)
+    }
+
     fn remove_user(&self, username: &str, realm: &str) -> Result<bool, StoreError> {
         self.inner.remove_user(username, realm)
     }

@@ -323,7 +323,7 @@ fn user_of(row: Row, default_realm: &str) -> Result<User, String> {
     if md5.is_none() && sha256.is_none() {
         return Err("neither password, ha1 nor ha1_sha256 is given".into());
     }
-    Ok(User { username, realm, ha1_md5: md5, ha1_sha256: sha256 })
+    Ok(User { username, realm, ha1_md5: md5, ha1_sha256: sha256, numbers: Vec::new() })
 }
 
 fn digest(name: &str, value: &str, length: usize) -> Result<String, String> {

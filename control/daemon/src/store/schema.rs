@@ -4,7 +4,8 @@ use rusqlite::{Connection, Transaction};
 
 /// Statements that bring a database from version `index` to `index + 1`. Never change one that
 /// was released: add the next.
-const MIGRATIONS: &[&str] = &["
+const MIGRATIONS: &[&str] = &[
+    "
     CREATE TABLE users (
         username   TEXT NOT NULL,
         realm      TEXT NOT NULL,
@@ -42,7 +43,23 @@ const MIGRATIONS: &[&str] = &["
     CREATE INDEX records_by_caller ON records (caller_user, started_us);
     CREATE INDEX records_by_called ON records (called_user, started_us);
     CREATE INDEX records_by_status ON records (status, started_us);
-"];
+",
+    "
+    CREATE TABLE user_numbers (
+        realm    TEXT NOT NULL,
+        number   TEXT NOT NULL,
+        username TEXT NOT NULL,
+        place    INTEGER NOT NULL,
+        PRIMARY KEY (realm, number)
+    ) WITHOUT ROWID;
+    CREATE TRIGGER numbers_inserted AFTER INSERT ON user_numbers
+        BEGIN UPDATE versions SET value = value + 1 WHERE name = 'users'; END;
+    CREATE TRIGGER numbers_deleted AFTER DELETE ON user_numbers
+        BEGIN UPDATE versions SET value = value + 1 WHERE name = 'users'; END;
+    CREATE TRIGGER users_deleted_with_numbers AFTER DELETE ON users
+        BEGIN DELETE FROM user_numbers WHERE realm = OLD.realm AND username = OLD.username; END;
+",
+];
 
 /// The version that this Tandem writes.
 #[must_use]

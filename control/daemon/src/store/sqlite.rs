@@ -74,6 +74,11 @@ impl SqliteStore {
     fn fail(&self, source: rusqlite::Error) -> StoreError {
         wrap(&self.path, source)
     }
+
+    /// The outcome of a change that another user's number may stop.
+    fn taken<T>(&self, outcome: rusqlite::Result<Result<T, StoreError>>) -> Result<T, StoreError> {
+        outcome.map_err(|error| self.fail(error))?
+    }
 }
 
 /// Makes the file, readable by this user alone; SQLite gives its side files the same permissions.
@@ -142,7 +147,17 @@ impl Store for SqliteStore {
 
     fn put_users(&self, users: Vec<User>) -> Result<Vec<bool>, StoreError> {
         let mut writer = self.writer();
-        put_users(&mut writer, &users).map_err(|error| self.fail(error))
+        self.taken(put_users(&mut writer, &users))
+    }
+
+    fn set_numbers(
+        &self,
+        username: &str,
+        realm: &str,
+        numbers: &[String],
+    ) -> Result<bool, StoreError> {
+        let mut writer = self.writer();
+        self.taken(set_numbers_of(&mut writer, username, realm, numbers))
     }
 
     fn remove_user(&self, username: &str, realm: &str) -> Result<bool, StoreError> {
@@ -154,22 +169,7 @@ impl Store for SqliteStore {
 
     fn users(&self) -> Result<Vec<User>, StoreError> {
         let reader = self.reader();
-        let read = || -> rusqlite::Result<Vec<User>> {
-            reader
-                .prepare_cached(
-                    "SELECT username, realm, ha1_md5, ha1_sha256 FROM users ORDER BY realm, username",
-                )?
-                .query_map([], |row| {
-                    Ok(User {
-                        username: row.get(0)?,
-                        realm: row.get(1)?,
-                        ha1_md5: row.get(2)?,
-                        ha1_sha256: row.get(3)?,
-                    })
-                })?
-                .collect()
-        };
-        read().map_err(|error| self.fail(error))
+        users(&reader).map_err(|error| self.fail(error))
     }
 
     fn users_version(&self) -> Result<i64, StoreError> {
@@ -243,7 +243,89 @@ fn apply(writer: &mut Connection, batch: &Batch) -> rusqlite::Result<()> {
     transaction.commit()
 }
 
-fn put_users(writer: &mut Connection, users: &[User]) -> rusqlite::Result<Vec<bool>> {
+fn users(reader: &Connection) -> rusqlite::Result<Vec<User>> {
+    let user = |row: &rusqlite::Row<'_>| {
+        Ok(User {
+            username: row.get(0)?,
+            realm: row.get(1)?,
+            ha1_md5: row.get(2)?,
+            ha1_sha256: row.get(3)?,
+            numbers: Vec::new(),
+        })
+    };
+    let mut users: Vec<User> = reader
+        .prepare_cached(
+            "SELECT username, realm, ha1_md5, ha1_sha256 FROM users ORDER BY realm, username",
+        )?
+        .query_map([], user)?
+        .collect::<Result<_, _>>()?;
+    let mut numbers = reader.prepare_cached(
+        "SELECT realm, username, number FROM user_numbers ORDER BY realm, username, place",
+    )?;
+    let mut rows = numbers.query([])?;
+    while let Some(row) = rows.next()? {
+        let (realm, name): (String, String) = (row.get(0)?, row.get(1)?);
+        let key = |it: &User| (it.realm.as_str(), it.username.as_str()).cmp(&(&realm, &name));
+        if let Ok(at) = users.binary_search_by(key) {
+            users[at].numbers.push(row.get(2)?);
+        }
+    }
+    Ok(users)
+}
+
+/// Gives a user these numbers and no others.
+fn put_numbers(
+    writer: &Connection,
+    username: &str,
+    realm: &str,
+    numbers: &[String],
+) -> rusqlite::Result<Result<(), StoreError>> {
+    let mut owner = writer
+        .prepare_cached("SELECT username FROM user_numbers WHERE realm = ?1 AND number = ?2")?;
+    for number in numbers {
+        let owner: Option<String> =
+            owner.query_row([realm, number], |row| row.get(0)).optional()?;
+        if let Some(owner) = owner.filter(|owner| owner != username) {
+            return Ok(Err(StoreError::NumberTaken { number: number.clone(), owner }));
+        }
+    }
+    writer
+        .prepare_cached("DELETE FROM user_numbers WHERE realm = ?1 AND username = ?2")?
+        .execute([realm, username])?;
+    let mut put = writer.prepare_cached(
+        "INSERT OR REPLACE INTO user_numbers (realm, number, username, place)
+         VALUES (?1, ?2, ?3, ?4)",
+    )?;
+    for (place, number) in numbers.iter().enumerate() {
+        put.execute(params![realm, number, username, i64::try_from(place).unwrap_or(i64::MAX)])?;
+    }
+    Ok(Ok(()))
+}
+
+fn set_numbers_of(
+    writer: &mut Connection,
+    username: &str,
+    realm: &str,
+    numbers: &[String],
+) -> rusqlite::Result<Result<bool, StoreError>> {
+    let transaction = writer.transaction()?;
+    let exists = transaction
+        .prepare_cached("SELECT 1 FROM users WHERE username = ?1 AND realm = ?2")?
+        .exists([username, realm])?;
+    if !exists {
+        return Ok(Ok(false));
+    }
+    if let Err(taken) = put_numbers(&transaction, username, realm, numbers)? {
+        return Ok(Err(taken));
+    }
+    transaction.commit()?;
+    Ok(Ok(true))
+}
+
+fn put_users(
+    writer: &mut Connection,
+    users: &[User],
+) -> rusqlite::Result<Result<Vec<bool>, StoreError>> {
     let transaction = writer.transaction()?;
     let mut new = Vec::with_capacity(users.len());
     {
@@ -258,10 +340,16 @@ fn put_users(writer: &mut Connection, users: &[User]) -> rusqlite::Result<Vec<bo
         for user in users {
             new.push(!exists.exists([&user.username, &user.realm])?);
             put.execute(params![user.username, user.realm, user.ha1_md5, user.ha1_sha256, now])?;
+            if !user.numbers.is_empty()
+                && let Err(taken) =
+                    put_numbers(&transaction, &user.username, &user.realm, &user.numbers)?
+            {
+                return Ok(Err(taken));
+            }
         }
     }
     transaction.commit()?;
-    Ok(new)
+    Ok(Ok(new))
 }
 
 fn records(reader: &Connection, query: &RecordQuery) -> rusqlite::Result<RecordPage> {
@@ -431,6 +519,35 @@ mod tests {
             std::thread::sleep(Duration::from_millis(5));
         }
         drop(follower);
+    }
+
+    #[test]
+    fn numbers_have_one_owner_and_go_with_the_user() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = open(&folder);
+        let with = |name: &str, numbers: &[&str]| User {
+            numbers: numbers.iter().map(|it| (*it).to_owned()).collect(),
+            ..User::with_password(name, "r", "x")
+        };
+        store.put_users(vec![with("bob", &["+4930124", "21"]), with("alice", &["20"])]).unwrap();
+        // A new password keeps the numbers.
+        store.put_users(vec![with("bob", &[])]).unwrap();
+        let numbers = || -> Vec<Vec<String>> {
+            store.users().unwrap().into_iter().map(|user| user.numbers).collect()
+        };
+        assert_eq!(numbers(), [vec!["20".to_owned()], vec!["+4930124".into(), "21".into()]]);
+        let before = store.users_version().unwrap();
+        let error = store.set_numbers("alice", "r", &["22".into(), "21".into()]).unwrap_err();
+        assert!(error.to_string().contains("belongs to bob"), "{error}");
+        assert!(store.put_users(vec![with("carol", &["20"])]).is_err());
+        assert_eq!((numbers().len(), store.users_version().unwrap()), (2, before));
+        assert!(store.set_numbers("bob", "r", &["+4930124".into()]).unwrap());
+        assert_ne!(store.users_version().unwrap(), before);
+        assert!(store.set_numbers("alice", "r", &["21".into()]).unwrap());
+        assert!(!store.set_numbers("nobody", "r", &[]).unwrap());
+        store.remove_user("bob", "r").unwrap();
+        assert!(store.set_numbers("alice", "r", &["+4930124".into()]).unwrap());
+        assert_eq!(numbers(), [["+4930124"]]);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use super::{Store, StoreError};
 use crate::config::types;
+use crate::route::number::{MAX_E164_DIGITS, NumberPlan};
 use arc_swap::ArcSwap;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -25,6 +26,23 @@ pub struct User {
     pub ha1_md5: Option<String>,
     /// SHA-256 of the same (RFC 8760).
     pub ha1_sha256: Option<String>,
+    /// Numbers: E.164 with `+`, or as they are dialled. The first is shown to whom the user calls.
+    pub numbers: Vec<String>,
+}
+
+/// Checks a number of a user.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn check_number(number: &str) -> Result<(), String> {
+    let plan = NumberPlan { local_digits: MAX_E164_DIGITS, ..NumberPlan::default() };
+    match plan.normalise(number) {
+        Some(it) if it.number == number => Ok(()),
+        _ => Err(format!(
+            "`{}` is no number: write it as +4930123456, or an extension as it is dialled",
+            number.escape_debug()
+        )),
+    }
 }
 
 impl std::fmt::Debug for User {
@@ -34,6 +52,7 @@ impl std::fmt::Debug for User {
             .field("realm", &self.realm)
             .field("md5", &self.ha1_md5.is_some())
             .field("sha256", &self.ha1_sha256.is_some())
+            .field("numbers", &self.numbers.len())
             .finish()
     }
 }
@@ -47,6 +66,7 @@ impl User {
             realm: realm.to_owned(),
             ha1_md5: Some(ha1_md5(username, realm, password)),
             ha1_sha256: Some(ha1_sha256(username, realm, password)),
+            numbers: Vec::new(),
         }
     }
 
@@ -106,10 +126,19 @@ pub fn generate_password() -> Result<String, getrandom::Error> {
     Ok(bytes.iter().map(|byte| char::from(ALPHABET[usize::from(byte % 32)])).collect())
 }
 
-/// Users by name; few realms share one.
+/// Whom a number belongs to.
+#[derive(Debug)]
+struct Owner {
+    name: Box<str>,
+    realm: Box<str>,
+}
+
+/// Users by name and by number; few realms share one.
 #[derive(Debug, Default)]
 pub struct UserMap {
     by_name: HashMap<Box<str>, Vec<User>>,
+    /// Names of the owners.
+    by_number: HashMap<Box<str>, Vec<Owner>>,
     version: i64,
 }
 
@@ -118,10 +147,15 @@ impl UserMap {
     #[must_use]
     pub fn new(users: Vec<User>, version: i64) -> Self {
         let mut by_name: HashMap<Box<str>, Vec<User>> = HashMap::with_capacity(users.len());
+        let mut by_number: HashMap<Box<str>, Vec<Owner>> = HashMap::new();
         for user in users {
+            for number in &user.numbers {
+                let owner = Owner { name: (*user.username).into(), realm: (*user.realm).into() };
+                by_number.entry(number.as_str().into()).or_default().push(owner);
+            }
             by_name.entry(user.username.as_str().into()).or_default().push(user);
         }
-        Self { by_name, version }
+        Self { by_name, by_number, version }
     }
 
     /// The version of the store's users; what it holds may be newer, never older.
@@ -134,6 +168,13 @@ impl UserMap {
     #[must_use]
     pub fn find(&self, username: &str, realm: &str) -> Option<&User> {
         self.by_name.get(username)?.iter().find(|user| user.realm == realm)
+    }
+
+    /// The name of the user of this realm whom a number belongs to.
+    #[must_use]
+    pub fn owner_of(&self, number: &str, realm: &str) -> Option<&str> {
+        let owners = self.by_number.get(number)?;
+        owners.iter().find(|owner| &*owner.realm == realm).map(|owner| &*owner.name)
     }
 
     /// All users, in no order.
@@ -260,6 +301,24 @@ mod tests {
         assert_ne!(map.find("alice", "a"), map.find("alice", "b"));
         assert_eq!(map.find("alice", "c"), None);
         assert_eq!(map.find("Alice", "a"), None);
+    }
+
+    #[test]
+    fn numbers_lead_to_their_owner_in_the_realm() {
+        let alice = User {
+            numbers: vec!["+4930123".into(), "20".into()],
+            ..User::with_password("alice", "a", "1")
+        };
+        let map = UserMap::new(vec![alice, User::with_password("bob", "a", "1")], 1);
+        assert_eq!(map.owner_of("+4930123", "a"), Some("alice"));
+        assert_eq!(map.owner_of("20", "a"), Some("alice"));
+        assert_eq!(map.owner_of("20", "b"), None);
+        for good in ["+4930123", "20", "*21"] {
+            assert_eq!(check_number(good), Ok(()));
+        }
+        for bad in ["", "alice", "+49 30", "+", "+1234567890123456"] {
+            assert!(check_number(bad).is_err(), "{bad}");
+        }
     }
 
     #[test]
