@@ -19,6 +19,7 @@ pub mod media;
 pub mod net;
 pub mod record;
 pub mod registrar;
+pub mod relay;
 pub mod route;
 pub mod snapshot;
 pub mod store;

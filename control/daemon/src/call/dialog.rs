@@ -45,6 +45,7 @@ impl Call {
             InDialog::Bye => self.hung_up(cx, side, tx, request),
             InDialog::Invite => self.reinvite(cx, side, tx, request),
             InDialog::Pass => self.pass(cx, side, tx, request),
+            InDialog::Options if self.winner.is_some() => self.pass(cx, side, tx, request),
             InDialog::Options => {
                 cx.respond(tx, capabilities());
             }
@@ -95,7 +96,7 @@ impl Call {
         }
     }
 
-    /// Passes INFO, MESSAGE or UPDATE on.
+    /// Passes INFO, MESSAGE, OPTIONS or UPDATE on.
     fn pass(&mut self, cx: &mut Cx<'_>, side: Side, tx: ServerTx, request: &Message) {
         let Some(other) = self.dialog(side.other()) else {
             cx.respond(tx, Reply::new(500).header("Retry-After", "1"));
@@ -111,7 +112,7 @@ impl Call {
                 }
             }
         } else {
-            headers::with_same_body(request)
+            headers::without_sdp(request)
         };
         let offer = if offers { Offer::Request } else { Offer::None };
         self.pass_on(cx, side, tx, other, request.method(), fields, offer);
@@ -175,7 +176,7 @@ impl Call {
         let exchange = &self.exchanges[at];
         let (from, server, method) = (exchange.from, exchange.server, exchange.method);
         let fields = match exchange.offer {
-            Offer::None => Ok(headers::with_same_body(response)),
+            Offer::None => Ok(headers::without_sdp(response)),
             Offer::Request | Offer::Response => self.negotiated(cx, at, response),
         };
         let other = self.dialog(from.other());

@@ -333,7 +333,7 @@ impl Fork {
 
 /// Order of preference among final responses (RFC 3261 §16.7 step 6): 6xx, then the lowest class;
 /// within 4xx first those that tell the caller how to do better, then those that a person gave.
-const fn rank(status: u16) -> u16 {
+pub(crate) const fn rank(status: u16) -> u16 {
     let class = status / 100;
     let within = match status {
         415 | 420 | 484 => 0,

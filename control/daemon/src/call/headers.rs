@@ -7,7 +7,8 @@ use tandem_signalling::method::Method;
 use tandem_signalling::stack::Fields;
 
 /// Methods that Tandem takes, as in Allow.
-pub const ALLOW: &str = "INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, UPDATE, MESSAGE, REGISTER";
+pub const ALLOW: &str =
+    "INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, UPDATE, MESSAGE, REGISTER, PUBLISH";
 
 /// Headers without a variant of their own that stay on their leg.
 const KEPT_BACK: [&str; 12] = [
@@ -156,10 +157,34 @@ fn push_filtered(fields: &mut Fields, message: &Message, header: Header, keep: &
     }
 }
 
+/// The marks of the Tandems that a request came through, so that each of them sees a loop that leads
+/// over many, and our own.
+pub fn push_hops(fields: &mut Fields, request: &Message, own: &str) {
+    for mark in hops(request) {
+        fields.push(HOP, mark);
+    }
+    fields.push(HOP, own);
+}
+
 /// The rows and the body of `message` for the other leg, as they are.
 #[must_use]
 pub fn with_same_body(message: &Message) -> Fields {
-    let fields = end_to_end(message);
+    with_body_of(end_to_end(message), message)
+}
+
+/// As [`with_same_body`], without a body that is a session description.
+#[must_use]
+pub fn without_sdp(message: &Message) -> Fields {
+    if message.content_type().is_ok_and(|kind| kind.is("application", "sdp")) {
+        end_to_end(message)
+    } else {
+        with_same_body(message)
+    }
+}
+
+/// These rows, and the body of `message` as it is.
+#[must_use]
+pub fn with_body_of(fields: Fields, message: &Message) -> Fields {
     if message.body().is_empty() {
         return fields;
     }

@@ -42,7 +42,10 @@ mod table;
 mod view;
 
 pub(crate) use dialog::capabilities;
+pub(crate) use fork::rank;
 pub use recover::Recovery;
+pub(crate) use ringing::relayed_failure;
+pub(crate) use setup::{Admission, admit_request};
 
 use crate::core::World;
 use crate::media::{CallKey, MediaEvent};

@@ -67,11 +67,7 @@ impl Call {
         let private = sender.privacy().hides_history() && !trusted;
         history::push(&mut fields, &self.invite, &self.to, &self.steps(branch), private);
         let from = sender.from(trusted);
-        // The marks of the others go on, so that each of them sees a loop that leads over many.
-        for mark in headers::hops(&self.invite) {
-            fields.push(headers::HOP, mark);
-        }
-        fields.push(headers::HOP, &self.hop);
+        headers::push_hops(&mut fields, &self.invite, &self.hop);
         if !self.offerless {
             let offer = cx.world.media.offer(now, key, 0, leg, self.invite.body());
             fields = fields.body(SDP, offer.map_err(|error| media_refusal(&error))?);
@@ -294,7 +290,7 @@ impl Call {
 }
 
 /// A failure of the callee, for the caller.
-fn relayed_failure(response: &Message, followed: impl Fn(&[u8]) -> bool) -> Reply {
+pub(crate) fn relayed_failure(response: &Message, followed: impl Fn(&[u8]) -> bool) -> Reply {
     let status = match response.status().unwrap_or(500) {
         // The challenge of a phone is for us, and we have no credentials (RFC 3261 §22.3).
         401 | 407 => 403,

@@ -21,20 +21,20 @@ use tandem_signalling::stack::{Flow, Reply, ServerTx};
 use tandem_signalling::uri::Scheme;
 
 /// What was found out about an INVITE that is let in.
-#[derive(Debug)]
-pub(super) struct Admission {
+#[derive(Clone, Debug)]
+pub(crate) struct Admission {
     /// Address of record of the caller.
-    from: String,
+    pub(crate) from: String,
     /// Address of record that is called.
-    to: String,
+    pub(crate) to: String,
     /// Whether the callee has an account here.
-    known: bool,
+    pub(crate) known: bool,
     /// The way on: one hop less than came in.
-    max_forwards: u8,
+    pub(crate) max_forwards: u8,
     /// Our mark, so that a loop is seen.
-    hop: String,
+    pub(crate) hop: String,
     /// Who vouches for who the caller is.
-    vouched: Vouched,
+    pub(crate) vouched: Vouched,
 }
 
 /// Checks what can be checked before there is a call.
@@ -51,9 +51,18 @@ pub(super) fn admit(
         let warning = "399 tandem \"As many calls as call.max_calls allows\"";
         return Err(Reply::new(503).header("Retry-After", "10").header("Warning", warning));
     }
-    let max_forwards = check_hops(world, request)?;
     check_extensions(request)?;
     check_body(request)?;
+    admit_request(world, request, flow)
+}
+
+/// Checks what holds for every request that is to go on to somebody.
+pub(crate) fn admit_request(
+    world: &mut World,
+    request: &Message,
+    flow: &Flow,
+) -> Result<Admission, Reply> {
+    let max_forwards = check_hops(world, request)?;
     let (to, known) = callee(world, request, flow)?;
     // A call that came around has lost its credentials on the way: the loop is told before they
     // are asked for.

@@ -68,6 +68,7 @@ fn sip(config: &Config, findings: &mut Vec<Finding>) {
         findings.push(("sip.t2_ms", format!("must not be below sip.t1_ms ({})", sip.t1_ms)));
     }
     within(findings, "sip.max_message", sip.max_message, 1_500, 1 << 20);
+    within(findings, "sip.max_relayed", sip.max_relayed, 1, 1_000_000);
     within(findings, "sip.max_transactions", sip.max_transactions, 100, 10_000_000);
     within(
         findings,

@@ -74,6 +74,9 @@ section! {
         max_message: u32 = 65_535;
         /// Transactions at the same time; beyond it new requests are answered with 503.
         max_transactions: u32 = 200_000;
+        /// Requests outside of calls (MESSAGE, OPTIONS, INFO, PUBLISH) that are on their way to a
+        /// phone at the same time; beyond it new ones are answered with 503.
+        max_relayed: u32 = 10_000;
         /// TCP connections at the same time.
         max_connections: u32 = 16_384;
         /// A TCP connection without traffic is closed after this time, s.

@@ -56,6 +56,8 @@ pub struct Settings {
     pub max_branches: usize,
     /// Max-Forwards of requests that come without.
     pub max_forwards: u8,
+    /// Requests outside of calls that are passed on at the same time.
+    pub max_relayed: usize,
     /// Redirections that a call follows in a row.
     pub max_redirects: usize,
     /// Addresses of peers whose word on identities counts, and who may know them.
@@ -106,6 +108,7 @@ impl Settings {
             ring_next: seconds(call.ring_next_s),
             max_branches: count(call.max_branches),
             max_forwards: call.max_forwards,
+            max_relayed: count(sip.max_relayed),
             max_redirects: count(call.max_redirects),
             trusted: sip.trusted.clone(),
             show_identity: call.show_identity,

@@ -9,6 +9,7 @@ use crate::locate::{Locator, dns::Dns};
 use crate::logging::Redacted;
 use crate::media::{MediaEvent, MediaPlane};
 use crate::registrar::{Registrar, bindings::Change};
+use crate::relay::Relays;
 use crate::snapshot::{ControlEvent, Query, Shared};
 use crate::store::users::UserList;
 use jiff::Timestamp;
@@ -51,6 +52,7 @@ pub struct Parts {
 pub struct Switch {
     pub(super) world: World,
     pub(super) calls: Calls,
+    pub(super) relays: Relays,
     pub(super) recovery: Recovery,
     /// The engine came or went since the figures were published.
     engine_changed: bool,
@@ -83,6 +85,7 @@ impl Switch {
         let mut switch = Self {
             world,
             calls: Calls::new(),
+            relays: Relays::new(),
             recovery,
             engine_changed: false,
             refusals: VecDeque::new(),
@@ -202,6 +205,7 @@ impl Switch {
 
     fn handle_event(&mut self, event: Event) {
         let (world, calls) = (&mut self.world, &mut self.calls);
+        let relays = &mut self.relays;
         match event {
             Event::Request { tx, dialog: Some(dialog), request, .. } => {
                 if !calls.handle_request(world, tx, dialog, &request) {
@@ -214,6 +218,8 @@ impl Switch {
             }
             Event::Ack { dialog, request } => calls.handle_ack(world, dialog, &request),
             Event::Cancelled { tx, request } => calls.handle_cancelled(world, tx, &request),
+            Event::Response { tx, response, .. }
+                if relays.handle_response(world, tx, &response) => {}
             Event::Response { tx, dialog, response, .. } => {
                 let answers = response.method() == Method::Invite
                     && response.status().is_some_and(|status| (200..300).contains(&status));
@@ -225,8 +231,16 @@ impl Switch {
                 }
             }
             // RFC 3261 §8.1.3.1: as if 408, as if 503.
-            Event::TimedOut { tx } => calls.handle_no_response(world, tx, 408),
-            Event::TransportFailed { tx } => calls.handle_no_response(world, tx, 503),
+            Event::TimedOut { tx } => {
+                if !relays.handle_no_response(world, tx, 408) {
+                    calls.handle_no_response(world, tx, 408);
+                }
+            }
+            Event::TransportFailed { tx } => {
+                if !relays.handle_no_response(world, tx, 503) {
+                    calls.handle_no_response(world, tx, 503);
+                }
+            }
             Event::RingingTooLong { tx } => calls.handle_ringing_too_long(world, tx),
             Event::ResponseFailed { tx, cause } => {
                 tracing::debug!(?tx, ?cause, "a response did not arrive");
@@ -249,10 +263,10 @@ impl Switch {
         match request.method() {
             Method::Invite => self.calls.handle_invite(world, tx, request, flow),
             Method::Register => self.handle_register(tx, &request, flow),
-            Method::Options => {
-                world.respond(tx, call::capabilities());
+            Method::Options | Method::Message | Method::Info | Method::Publish => {
+                self.relays.handle_request(world, tx, request, flow);
             }
-            Method::Bye | Method::Prack | Method::Update | Method::Info => {
+            Method::Bye | Method::Prack | Method::Update => {
                 world.respond(tx, Reply::new(481));
             }
             Method::Other(_) => {
@@ -365,7 +379,7 @@ impl Switch {
     /// Whether everybody has answered to the end of the calls.
     #[must_use]
     pub fn is_quiet(&self) -> bool {
-        self.calls.is_empty() && self.world.stack.counters().dialogs == 0
+        self.calls.is_empty() && self.relays.is_empty() && self.world.stack.counters().dialogs == 0
     }
 
     /// Ends the engine, unless it still relays calls of an earlier daemon.

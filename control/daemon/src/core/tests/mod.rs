@@ -10,6 +10,7 @@ mod logs;
 mod real;
 mod redirect;
 mod registrations;
+mod relay;
 mod restart;
 mod sockets;
 
