@@ -540,3 +540,22 @@ fn a_second_control_is_told_who_holds_the_engine() {
     let (mut link, _) = bench.attach();
     link.shutdown(true);
 }
+
+#[test]
+fn an_engine_that_hangs_is_killed_and_replaced() {
+    let Some(mut bench) = Bench::new("an_engine_that_hangs_is_killed_and_replaced", 9) else {
+        return;
+    };
+    let (mut link, first) = bench.attach();
+    kill(first.pid, rustix::process::Signal::STOP);
+    let replaced = |_: &[LinkEvent], link: &dyn EngineLink| {
+        link.info().is_some_and(|info| info.instance != first.instance)
+    };
+    let events = bench.run(&mut link, replaced);
+    bench.pids.insert(link.info().unwrap().pid);
+    let hung =
+        |event: &LinkEvent| matches!(event, LinkEvent::Lost { reason } if reason.contains("hung"));
+    assert!(events.iter().any(hung), "{events:?}");
+    let status = std::fs::read_to_string(format!("/proc/{}/stat", first.pid));
+    assert!(!status.is_ok_and(|it| it.contains(") T ")), "it was killed");
+}

@@ -213,7 +213,8 @@ impl LocalEngine {
         let pid = connection.peer_pid().unwrap_or(0);
         let bytes = &buffer[..received.len.min(buffer.len())];
         let hello = match check_hello(bytes, pid) {
-            Ok(hello) => hello,
+            // Whom we may have to kill is what the kernel says, not what the greeting says.
+            Ok(hello) => Hello { pid, ..hello },
             Err(error) => return self.fail(now, error),
         };
         let State::Greeting { connection, .. } = self.take_state(now) else { return };
@@ -385,6 +386,9 @@ fn without_uring(usable: Result<(), String>) -> String {
 
 /// Tells an engine to end, one that an earlier control started included.
 fn signal(pid: u32, signal: Signal) {
+    if pid == std::process::id() {
+        return;
+    }
     let Some(target) = i32::try_from(pid).ok().and_then(Pid::from_raw) else { return };
     if let Err(error) = kill_process(target, signal) {
         tracing::warn!(%error, pid, "cannot end the engine");
