@@ -80,7 +80,7 @@ pub struct LegView {
     pub leg: String,
     /// Call-ID of its dialog.
     pub call_id: String,
-    /// SIP transport: `udp`, `tcp`.
+    /// SIP transport: `udp`, `tcp`; empty while the server is looked for.
     pub transport: String,
     /// SIP address of the party.
     pub remote: Option<SocketAddr>,
@@ -263,6 +263,38 @@ pub struct SipStats {
     pub auth_failures: u64,
 }
 
+/// A server that failed and is tried last.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PenaltyView {
+    /// SIP transport: `udp`, `tcp`, `tls`.
+    pub transport: String,
+    /// Its address.
+    pub remote: SocketAddr,
+    /// Failures in a row.
+    pub failures: u32,
+    /// For how long it is still tried last, s.
+    pub seconds: u64,
+}
+
+/// How servers of other domains are found.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LocateStats {
+    /// Questions to DNS by outcome: `answered`, `empty`, `failed`, `timed_out`.
+    pub lookups: BTreeMap<String, u64>,
+    /// Questions that the cache answered.
+    pub cached: u64,
+    /// Searches that a limit refused.
+    pub refused: u64,
+    /// Questions on their way.
+    pub pending: u64,
+    /// Answers that are kept.
+    pub entries: u64,
+    /// Failures of servers.
+    pub hop_failures: u64,
+    /// Servers that are tried last now.
+    pub penalties: Vec<PenaltyView>,
+}
+
 /// The published figures: small, complete, never more than about a quarter of a second old.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stats {
@@ -283,6 +315,9 @@ pub struct Stats {
     pub users_version: i64,
     /// The SIP stack.
     pub sip: SipStats,
+    /// How other servers are found.
+    #[serde(default)]
+    pub locate: LocateStats,
     /// The engine.
     pub engine: EngineView,
 }

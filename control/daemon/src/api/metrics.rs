@@ -3,7 +3,7 @@
 use super::Sources;
 use super::problem::Problem;
 use crate::journal::JournalCounters;
-use crate::snapshot::{EngineView, SipStats, Stats};
+use crate::snapshot::{EngineView, LocateStats, SipStats, Stats};
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -95,6 +95,7 @@ impl prometheus_client::collector::Collector for Collector {
         let mut out = Out(encoder);
         out.calls(&self.stats)?;
         out.sip(&self.stats.sip)?;
+        out.locate(&self.stats.locate)?;
         out.engine(&self.stats.engine)?;
         out.residence(&self.stats.engine)?;
         for (name, help, value, kind) in &self.journal.0 {
@@ -155,6 +156,33 @@ impl Out<'_> {
         )?;
         self.counter("calls_refused", "Calls that a limit refused", stats.calls_refused)?;
         self.gauge("registrations", "Contacts that are registered", stats.registrations)
+    }
+
+    fn locate(&mut self, locate: &LocateStats) -> Result<(), Error> {
+        self.counters("dns_lookups", "Questions to DNS, by outcome", "outcome", &locate.lookups)?;
+        for (name, help, value) in [
+            ("dns_cached", "Questions that the cache answered", locate.cached),
+            ("dns_refused", "Searches refused: dns.max_lookups is reached", locate.refused),
+            (
+                "sip_server_failures",
+                "Servers of other domains that could not be reached, were silent or sent 503",
+                locate.hop_failures,
+            ),
+        ] {
+            self.counter(name, help, value)?;
+        }
+        self.gauge("dns_pending", "Questions to DNS on their way", locate.pending)?;
+        self.gauge("dns_entries", "Answers of DNS that are kept", locate.entries)?;
+        let help = "How long a server that failed is still tried last, in seconds";
+        let mut metric =
+            self.0.encode_descriptor("sip_server_penalty", help, None, MetricType::Gauge)?;
+        for it in &locate.penalties {
+            let remote = it.remote.to_string();
+            let labels = [("transport", it.transport.as_str()), ("server", remote.as_str())];
+            let seconds = i64::try_from(it.seconds).unwrap_or(i64::MAX);
+            metric.encode_family(&labels)?.encode_gauge(&seconds)?;
+        }
+        Ok(())
     }
 
     fn sip(&mut self, sip: &SipStats) -> Result<(), Error> {
@@ -297,6 +325,7 @@ impl Out<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::snapshot::PenaltyView;
 
     #[test]
     fn figures_and_reasons_are_there() {
@@ -307,6 +336,13 @@ mod tests {
         stats.sip.connections_refused = 4;
         stats.sip.keepalives = 5;
         stats.sip.udp_dropped = 6;
+        stats.locate.lookups.insert("timed_out".into(), 8);
+        stats.locate.penalties.push(PenaltyView {
+            transport: "udp".into(),
+            remote: "192.0.2.1:5060".parse().unwrap(),
+            failures: 1,
+            seconds: 30,
+        });
         stats.engine.dropped.insert("not_rtp".into(), 5);
         stats.engine.port_losses.overflowed = 11;
         stats.engine.residence.p99_ns = 12_000;
@@ -320,6 +356,8 @@ mod tests {
             "tandem_sip_connections_refused_total 4",
             "tandem_sip_keepalives_total 5",
             "tandem_sip_udp_dropped_total 6",
+            "tandem_dns_lookups_total{outcome=\"timed_out\"} 8",
+            "tandem_sip_server_penalty{transport=\"udp\",server=\"192.0.2.1:5060\"} 30",
             "tandem_engine_dropped_packets_total{reason=\"not_rtp\"} 5",
             "tandem_engine_dropped_packets_total{reason=\"unknown_source\"} 0",
             "tandem_engine_port_losses_total{kind=\"overflowed\"} 11",

@@ -348,6 +348,8 @@ impl Call {
             self.drive(cx, Event::GiveUp, None);
         } else if self.group_until.take_if(|until| *until <= at).is_some() {
             self.drive(cx, Event::NoAnswer, None);
+        } else {
+            self.hops_silent(cx, at);
         }
     }
 

@@ -19,6 +19,7 @@
 //! | `redirect` | 3xx are followed |
 //! | `dialog` | requests inside an answered call |
 //! | `negotiate` | re-INVITE and UPDATE |
+//! | `place` | where a branch is called: a flow, or the addresses of a server |
 //! | `release` | how a call ends, and its record |
 //! | `recover` | calls of a daemon that was killed |
 //! | `resume` | what is needed to end them |
@@ -32,6 +33,7 @@ pub mod id;
 pub mod identity;
 mod model;
 mod negotiate;
+mod place;
 mod recover;
 mod redirect;
 mod release;
@@ -48,6 +50,7 @@ pub(crate) use ringing::relayed_failure;
 pub(crate) use setup::{Admission, admit_request};
 
 use crate::core::World;
+use crate::locate::{Hop, LocateError, Ticket};
 use crate::media::{CallKey, MediaEvent};
 use core::time::Duration;
 use id::CallId;
@@ -252,9 +255,20 @@ impl Calls {
     pub fn handle_no_response(&mut self, world: &mut World, tx: ClientTx, status: u16) {
         let Some((slot, role)) = self.table.index.client(tx) else { return };
         self.with(world, slot, |call, cx| match role {
-            Role::Branch(branch) => call.branch_failed(cx, branch, status),
+            Role::Branch(branch) => call.branch_lost(cx, branch, status),
             Role::Exchange => call.exchange_failed(cx, tx, status),
         });
+    }
+
+    /// DNS has answered; false if no call waits for it.
+    pub fn handle_located(
+        &mut self,
+        world: &mut World,
+        ticket: Ticket,
+        found: Result<Vec<Hop>, LocateError>,
+    ) -> bool {
+        let Some((slot, branch)) = self.table.index.remove_ticket(ticket) else { return false };
+        self.with(world, slot, |call, cx| call.located(cx, branch, found)).is_some()
     }
 
     /// A branch or a re-INVITE rings for too long (timer C).

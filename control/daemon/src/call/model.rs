@@ -3,6 +3,7 @@
 use super::fork::Fork;
 use super::id::CallId;
 use super::identity::Vouched;
+use super::place::Place;
 use super::redirect::Redirect;
 use super::release::Closing;
 use super::table::{Index, Role, Slot};
@@ -48,7 +49,7 @@ pub(super) struct Caller {
 pub(super) struct Branch {
     /// Request-URI.
     pub(super) target: String,
-    pub(super) flow: Flow,
+    pub(super) place: Place,
     pub(super) route: Vec<String>,
     pub(super) tx: Option<ClientTx>,
     pub(super) dialog: Option<DialogId>,
@@ -226,7 +227,10 @@ impl Call {
             Some(closing) => Some(closing.due),
             None if self.ended => None,
             None if self.winner.is_some() => self.lasts_until,
-            None => [self.rings_until, self.group_until].into_iter().flatten().min(),
+            None => {
+                let hops = self.branches.iter().map(|branch| branch.place.next_hop_at());
+                hops.chain([self.rings_until, self.group_until]).flatten().min()
+            }
         }
     }
 

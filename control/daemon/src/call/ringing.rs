@@ -17,7 +17,7 @@ use tandem_signalling::build::reason_phrase;
 use tandem_signalling::header::Header;
 use tandem_signalling::message::Message;
 use tandem_signalling::method::Method;
-use tandem_signalling::stack::{DialogId, Fields, NewRequest, Reply};
+use tandem_signalling::stack::{DialogId, Fields, Flow, NewRequest, Reply};
 use tandem_signalling::uri::Uri;
 
 /// Content type of session descriptions.
@@ -39,6 +39,8 @@ impl Call {
                     Action::Cancel(branch) => {
                         if let Some(tx) = self.branches[branch].tx {
                             cx.world.cancel_with(tx, cancel_fields(event, message));
+                        } else if self.stop_search(cx, branch) {
+                            events.push_back(Event::Failure { branch, status: 487 });
                         }
                     }
                     Action::Relay(branch) => self.relay_provisional(cx, branch, message),
@@ -57,9 +59,13 @@ impl Call {
     }
 
     /// Sends the INVITE of a branch.
-    fn call_branch(&mut self, cx: &mut Cx<'_>, branch: usize) -> Result<(), Reply> {
+    pub(super) fn invite(
+        &mut self,
+        cx: &mut Cx<'_>,
+        branch: usize,
+        flow: Flow,
+    ) -> Result<(), Reply> {
         let (key, leg, now) = (self.key(), leg_of(branch), cx.world.now);
-        let flow = self.branches[branch].flow;
         cx.world.media.prepare_leg(key, leg, LegProfile { local: flow.local.ip() });
         let sender = Sender::new(&self.invite, &self.from, self.caller.vouched);
         let trusted = cx.world.settings.trusts(&flow);
@@ -102,6 +108,9 @@ impl Call {
         response: Message,
     ) {
         let status = response.status().unwrap_or(500);
+        if status != 503 {
+            self.hop_answered(cx, branch);
+        }
         if status < 300
             && let Some(dialog) = dialog
             && !self.take_dialog(cx, branch, dialog, status)
@@ -113,6 +122,9 @@ impl Call {
             200..300 => self.drive(cx, Event::Answer { branch }, Some(&response)),
             _ => {
                 self.branches[branch].failure = Some(response);
+                if status == 503 {
+                    return self.branch_lost(cx, branch, status);
+                }
                 if (300..400).contains(&status) && self.follow(cx, branch, status) {
                     return;
                 }

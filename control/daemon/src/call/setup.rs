@@ -5,6 +5,7 @@ use super::headers;
 use super::id::CallId;
 use super::identity::{self, Privacy, Vouched};
 use super::model::{Branch, Call, Caller, Cx, Times};
+use super::place::Place;
 use super::release::After;
 use crate::config::types::Ring;
 use crate::core::World;
@@ -18,7 +19,7 @@ use crate::snapshot::ControlEvent;
 use tandem_signalling::header::{Header, MediaType};
 use tandem_signalling::message::Message;
 use tandem_signalling::stack::{Flow, Reply, ServerTx};
-use tandem_signalling::uri::Scheme;
+use tandem_signalling::uri::{Scheme, Uri};
 
 /// What was found out about an INVITE that is let in.
 #[derive(Clone, Debug)]
@@ -27,8 +28,10 @@ pub(crate) struct Admission {
     pub(crate) from: String,
     /// Address of record that is called.
     pub(crate) to: String,
-    /// Whether the callee has an account here.
+    /// Whether the callee has an account here, or is somebody else's to know.
     pub(crate) known: bool,
+    /// Whom to call, if the domain is not ours.
+    pub(crate) foreign: Option<String>,
     /// The way on: one hop less than came in.
     pub(crate) max_forwards: u8,
     /// Our mark, so that a loop is seen.
@@ -63,13 +66,13 @@ pub(crate) fn admit_request(
     flow: &Flow,
 ) -> Result<Admission, Reply> {
     let max_forwards = check_hops(world, request)?;
-    let (to, known) = callee(world, request, flow)?;
+    let Callee { to, known, foreign } = callee(world, request, flow)?;
     // A call that came around has lost its credentials on the way: the loop is told before they
     // are asked for.
     let hop = check_loop(world, request, flow, &to)?;
     let (from, vouched) = caller(world, request, flow)?;
     Privacy::of(request).check()?;
-    Ok(Admission { from, to, known, max_forwards, hop, vouched })
+    Ok(Admission { from, to, known, foreign, max_forwards, hop, vouched })
 }
 
 /// RFC 3261 §16.3 step 3.
@@ -145,18 +148,38 @@ pub(super) fn caller(
     }
 }
 
-/// Who is called: a user of ours, by the user part of the Request-URI.
-fn callee(world: &World, request: &Message, flow: &Flow) -> Result<(String, bool), Reply> {
+/// Who is called.
+struct Callee {
+    to: String,
+    known: bool,
+    foreign: Option<String>,
+}
+
+/// Who is called: a user of ours, by the user part of the Request-URI, or somebody of another
+/// domain if that is allowed.
+fn callee(world: &World, request: &Message, flow: &Flow) -> Result<Callee, Reply> {
     let uri = request.uri().map_err(|_| Reply::new(400).reason("Malformed Request-URI"))?;
     if uri.scheme() != Scheme::Sip {
         // sips asks for TLS on every hop, which is not offered here.
         return Err(Reply::new(416));
     }
-    let Some(user) = uri.user_decoded() else { return Err(Reply::new(484)) };
     if !world.settings.is_own_host(&uri.host(), flow) {
-        return Err(Reply::new(404).reason("Domain not served here"));
+        return foreign(world, &uri);
     }
-    Ok((world.settings.aor(&user), world.registrar.knows(&user)))
+    let Some(user) = uri.user_decoded() else { return Err(Reply::new(484)) };
+    let known = world.registrar.knows(&user);
+    Ok(Callee { to: world.settings.aor(&user), known, foreign: None })
+}
+
+/// Whoever calls anywhere for anybody is abused, so that has to be allowed.
+fn foreign(world: &World, uri: &Uri<'_>) -> Result<Callee, Reply> {
+    if !world.settings.foreign_domains {
+        let warning = "399 tandem \"Calls to other domains are off: call.foreign_domains\"";
+        let reply = Reply::new(404).reason("Domain not served here");
+        return Err(reply.header("Warning", warning));
+    }
+    let target = uri.as_request_uri().into_owned();
+    Ok(Callee { to: uri.address_of_record(), known: true, foreign: Some(target) })
 }
 
 /// The same call of the same party to the same address, come around again (RFC 3261 §16.3 step 4,
@@ -184,12 +207,7 @@ pub(super) fn call(
     flow: Flow,
     admission: &Admission,
 ) -> Call {
-    let contacts = world.registrar.contacts(&admission.to);
-    let limit = world.settings.max_branches.min(fork::MAX_BRANCHES);
-    let branches: Vec<Branch> = contacts.iter().take(limit).map(branch).collect();
-    let all_at_once = world.settings.ring == Ring::All;
-    let priority = |b: &Binding| if all_at_once { 1000 } else { b.registration.q_milli };
-    let q: Vec<u16> = contacts.iter().take(limit).map(priority).collect();
+    let (branches, q) = branches(world, admission);
     Call {
         id,
         from: admission.from.clone(),
@@ -219,11 +237,24 @@ pub(super) fn call(
     }
 }
 
+/// Who is called at first, and with which priorities.
+fn branches(world: &World, admission: &Admission) -> (Vec<Branch>, Vec<u16>) {
+    if let Some(target) = &admission.foreign {
+        return (vec![Branch::to_uri(target.clone())], vec![1000]);
+    }
+    let contacts = world.registrar.contacts(&admission.to);
+    let limit = world.settings.max_branches.min(fork::MAX_BRANCHES);
+    let all_at_once = world.settings.ring == Ring::All;
+    let priority = |b: &Binding| if all_at_once { 1000 } else { b.registration.q_milli };
+    let chosen = contacts.iter().take(limit);
+    (chosen.clone().map(branch).collect(), chosen.map(priority).collect())
+}
+
 /// The way to a contact that is registered.
 pub(super) fn branch(binding: &Binding) -> Branch {
     Branch {
         target: binding.registration.contact.clone(),
-        flow: binding.flow,
+        place: Place::Flow(binding.flow),
         route: binding.registration.path.clone(),
         tx: None,
         dialog: None,

@@ -2,6 +2,7 @@
 
 use super::id::CallId;
 use super::model::Call;
+use crate::locate::Ticket;
 use std::collections::HashMap;
 use tandem_signalling::stack::{ClientTx, DialogId, ServerTx};
 
@@ -28,6 +29,7 @@ pub(super) struct Index {
     servers: HashMap<ServerTx, Slot>,
     dialogs: HashMap<DialogId, Slot>,
     ids: HashMap<CallId, Slot>,
+    tickets: HashMap<Ticket, (Slot, usize)>,
 }
 
 impl Index {
@@ -38,6 +40,7 @@ impl Index {
             && self.servers.is_empty()
             && self.dialogs.is_empty()
             && self.ids.is_empty()
+            && self.tickets.is_empty()
     }
 
     pub(super) fn add_client(&mut self, tx: ClientTx, slot: Slot, role: Role) {
@@ -50,6 +53,15 @@ impl Index {
 
     pub(super) fn add_dialog(&mut self, dialog: DialogId, slot: Slot) {
         self.dialogs.insert(dialog, slot);
+    }
+
+    /// A branch waits for DNS.
+    pub(super) fn add_ticket(&mut self, ticket: Ticket, slot: Slot, branch: usize) {
+        self.tickets.insert(ticket, (slot, branch));
+    }
+
+    pub(super) fn remove_ticket(&mut self, ticket: Ticket) -> Option<(Slot, usize)> {
+        self.tickets.remove(&ticket)
     }
 
     pub(super) fn client(&self, tx: ClientTx) -> Option<(Slot, Role)> {

@@ -42,12 +42,12 @@ impl Call {
     fn view(&self, world: &World) -> CallView {
         let reports = world.media.report(self.key());
         let mut legs =
-            vec![self.leg_view(world, 0, self.caller.dialog, &self.caller.flow, &reports)];
+            vec![self.leg_view(world, 0, self.caller.dialog, Some(&self.caller.flow), &reports)];
         legs[0].state = self.state();
         for (index, branch) in self.branches.iter().enumerate() {
             let Some(state) = self.branch_state(index) else { continue };
             let leg = leg_of(index);
-            let mut view = self.leg_view(world, leg, branch.dialog, &branch.flow, &reports);
+            let mut view = self.leg_view(world, leg, branch.dialog, branch.place.flow(), &reports);
             view.target = Some(branch.target.clone());
             view.state = state;
             legs.push(view);
@@ -83,7 +83,7 @@ impl Call {
         world: &World,
         leg: u8,
         dialog: Option<DialogId>,
-        flow: &Flow,
+        flow: Option<&Flow>,
         reports: &[LegReport],
     ) -> LegView {
         let name = world.media.leg_name(self.key(), leg);
@@ -96,8 +96,10 @@ impl Call {
             media: reports.iter().filter(|it| it.leg == name).cloned().collect(),
             leg: name,
             call_id,
-            transport: flow.transport.via_name().to_ascii_lowercase(),
-            remote: Some(flow.remote),
+            transport: flow
+                .map(|it| it.transport.via_name().to_ascii_lowercase())
+                .unwrap_or_default(),
+            remote: flow.map(|it| it.remote),
             target: None,
             state: CallState::Trying,
             rx_pps: None,

@@ -120,6 +120,14 @@ fn call(config: &Config, findings: &mut Vec<Finding>) {
         u32::try_from(MAX_BRANCHES).unwrap_or(u32::MAX),
     );
     within(findings, "call.max_forwards", call.max_forwards, 1, 255);
+    if call.foreign_domains && !call.authenticate {
+        findings.push((
+            "call.foreign_domains",
+            "with call.authenticate = false anybody could call anywhere through this server: set \
+             call.authenticate = true"
+                .into(),
+        ));
+    }
 }
 
 fn dns(config: &Config, findings: &mut Vec<Finding>) {
@@ -129,6 +137,7 @@ fn dns(config: &Config, findings: &mut Vec<Finding>) {
     within(findings, "dns.max_lookups", dns.max_lookups, 1, 100_000);
     within(findings, "dns.max_ttl_s", dns.max_ttl_s, 0, 604_800);
     within(findings, "dns.max_negative_ttl_s", dns.max_negative_ttl_s, 0, 86_400);
+    within(findings, "dns.next_hop_ms", dns.next_hop_ms, 100, 60_000);
     within(findings, "dns.penalty_s", dns.penalty_s, 1, 86_400);
     within(findings, "dns.max_penalty_s", dns.max_penalty_s, dns.penalty_s, 86_400);
 }

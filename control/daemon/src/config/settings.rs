@@ -135,6 +135,10 @@ section! {
         max_forwards: u8 = 70;
         /// Whether callers must have registered credentials (an INVITE is challenged).
         authenticate: bool = true;
+        /// Whether users may call other domains (`sip:bob@example.com`), whose servers are found by
+        /// DNS. Off, since a server that calls anywhere for anybody is soon abused; on, only callers
+        /// who have proved who they are may.
+        foreign_domains: bool = false;
         /// Whether a call ends when a party that does not hold it sends no media for
         /// media.timeout_ms.
         end_on_media_timeout: bool = true;
@@ -156,6 +160,9 @@ section! {
         max_ttl_s: u32 = 86_400;
         /// That there are no records is believed no longer than this, s.
         max_negative_ttl_s: u32 = 300;
+        /// A server that gives no sign within this time is given up for the next one of the same
+        /// destination, if there is one, ms (RFC 3263 §4.3).
+        next_hop_ms: u32 = 4_000;
         /// A server that failed (no connection, no answer, 503) is tried last for this time, s; the
         /// time doubles with each failure in a row.
         penalty_s: u32 = 30;

@@ -68,6 +68,10 @@ pub struct Settings {
     pub authenticate: bool,
     /// Whether a silent party ends the call.
     pub end_on_media_timeout: bool,
+    /// A server that gives no sign for so long is given up for the next one.
+    pub next_hop: Duration,
+    /// Whether users may call other domains.
+    pub foreign_domains: bool,
     /// How other servers are found.
     pub locator: LocatorConfig,
 }
@@ -114,6 +118,8 @@ impl Settings {
             show_identity: call.show_identity,
             authenticate: call.authenticate,
             end_on_media_timeout: call.end_on_media_timeout,
+            next_hop: Duration::from_millis(config.dns.next_hop_ms.into()),
+            foreign_domains: call.foreign_domains,
             locator: locator_config(config),
         }
     }

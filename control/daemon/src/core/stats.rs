@@ -1,9 +1,15 @@
 //! The figures that the signalling thread publishes.
 
 use super::switch::Switch;
+use crate::locate::Penalty;
 use crate::net::Net;
-use crate::snapshot::{SipStats, Stats};
+use crate::snapshot::{LocateStats, PenaltyView, SipStats, Stats};
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use tandem_signalling::stack::Transport;
+
+/// Servers in the penalty box that the figures name at most.
+const PENALTIES_SHOWN: usize = 100;
 
 impl Switch {
     /// The figures as they are now.
@@ -20,7 +26,37 @@ impl Switch {
             registrations: self.world.registrar.len() as u64,
             users_version: self.world.registrar.users_version(),
             sip: self.sip_stats(net),
+            locate: self.locate_stats(),
             engine: self.world.media.engine_view(),
+        }
+    }
+
+    fn locate_stats(&self) -> LocateStats {
+        let locator = &self.world.locator;
+        let counters = locator.counters();
+        let (pending, entries) = locator.sizes();
+        let lookups = [
+            ("answered", counters.answered),
+            ("empty", counters.empty),
+            ("failed", counters.failed),
+            ("timed_out", counters.timed_out),
+        ];
+        let now = self.world.now;
+        let penalties = locator.penalties(now);
+        let view = |(transport, remote, penalty): &(Transport, SocketAddr, Penalty)| PenaltyView {
+            transport: transport.via_name().to_ascii_lowercase(),
+            remote: *remote,
+            failures: penalty.failures,
+            seconds: penalty.until.since(now).as_secs(),
+        };
+        LocateStats {
+            lookups: lookups.map(|(name, count)| (name.to_owned(), count)).into(),
+            cached: counters.cached,
+            refused: counters.refused,
+            pending: pending as u64,
+            entries: entries as u64,
+            hop_failures: counters.hop_failures,
+            penalties: penalties.iter().take(PENALTIES_SHOWN).map(view).collect(),
         }
     }
 

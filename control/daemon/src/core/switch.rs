@@ -196,7 +196,12 @@ impl Switch {
             return Some(refusal);
         }
         loop {
-            match self.world.stack.poll_output()? {
+            let Some(output) = self.world.stack.poll_output() else {
+                let (ticket, found) = self.world.locator.poll(self.world.now)?;
+                self.calls.handle_located(&mut self.world, ticket, found);
+                continue;
+            };
+            match output {
                 Output::Transmit { flow, bytes } => return Some((flow, bytes)),
                 Output::Event(event) => self.handle_event(event),
             }

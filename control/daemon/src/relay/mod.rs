@@ -79,6 +79,9 @@ impl Relays {
             return Err(Reply::new(503).header("Retry-After", "5").header("Warning", warning));
         }
         let admission = call::admit_request(world, request, flow)?;
+        if admission.foreign.is_some() {
+            return Err(Reply::new(404).reason("Only calls go to other domains"));
+        }
         if !admission.known {
             return Err(Reply::new(404));
         }

@@ -71,6 +71,15 @@ impl Machine {
         )
     }
 
+    /// Whether any response came.
+    pub(super) const fn has_response(self) -> bool {
+        !matches!(
+            self,
+            Self::Invite(client_invite::State::Calling)
+                | Self::Request(client_request::State::Trying)
+        )
+    }
+
     /// Whether a final response came.
     const fn is_completed(self) -> bool {
         matches!(

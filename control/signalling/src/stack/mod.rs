@@ -274,6 +274,12 @@ impl Stack {
         self.cancel_invite(now, tx.0, fields)
     }
 
+    /// Whether anything came back for a request, a 100 too; false if the transaction is over.
+    #[must_use]
+    pub fn has_response(&self, tx: ClientTx) -> bool {
+        self.clients.get(tx.0).is_some_and(|client| client.machine.has_response())
+    }
+
     /// A dialog, `None` after its end.
     #[must_use]
     pub fn dialog(&self, dialog: DialogId) -> Option<&Dialog> {

@@ -6,6 +6,7 @@ mod failures;
 mod forking;
 mod identity;
 mod in_call;
+mod locating;
 mod logs;
 mod real;
 mod redirect;
@@ -333,9 +334,13 @@ impl Bench {
     }
 
     fn invite_request(&self, who: usize, to: &str) -> NewRequest {
-        NewRequest::new(Method::Invite, format!("sip:{to}@tandem"))
+        self.invite_uri_request(who, &format!("sip:{to}@tandem"))
+    }
+
+    fn invite_uri_request(&self, who: usize, uri: &str) -> NewRequest {
+        NewRequest::new(Method::Invite, uri)
             .from(format!("\"Alice A.\" {}", self.phones[who].aor()))
-            .to(format!("<sip:{to}@tandem>"))
+            .to(format!("<{uri}>"))
             .header("X-Keep", "as it is; ü")
     }
 
@@ -346,16 +351,25 @@ impl Bench {
         to: &str,
         edit: impl Fn(NewRequest) -> NewRequest,
     ) -> ClientTx {
-        let request = edit(self.invite_request(who, to))
-            .call_id(format!("call-{who}-{}", self.now.as_nanos()))
+        self.invite_uri(who, &format!("sip:{to}@tandem"), edit)
+    }
+
+    /// As [`Self::invite_with`], to any URI.
+    fn invite_uri(
+        &mut self,
+        who: usize,
+        uri: &str,
+        edit: impl Fn(NewRequest) -> NewRequest,
+    ) -> ClientTx {
+        let call_id = format!("call-{who}-{}", self.now.as_nanos());
+        let request = edit(self.invite_uri_request(who, uri))
+            .call_id(call_id.clone())
             .from_tag("tag-of-alice")
             .cseq(1);
-        let call_id = format!("call-{who}-{}", self.now.as_nanos());
         self.send(who, request);
         let (_, _, challenge) = self.phones[who].response(407);
-        let uri = format!("sip:{to}@tandem");
-        let (name, value) = self.credentials(who, &challenge, "INVITE", &uri);
-        let request = edit(self.invite_request(who, to))
+        let (name, value) = self.credentials(who, &challenge, "INVITE", uri);
+        let request = edit(self.invite_uri_request(who, uri))
             .call_id(call_id)
             .from_tag("tag-of-alice")
             .cseq(2)
