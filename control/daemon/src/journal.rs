@@ -67,8 +67,22 @@ pub struct CallAnswered {
     pub ringing_at: Option<Timestamp>,
     /// When it was answered.
     pub answered_at: Timestamp,
-    /// What the signalling thread wants back after a crash (dialogs, media), in its own words.
-    pub resume: Option<serde_json::Value>,
+    /// Counts what was written of the call in this way; the highest counts.
+    #[serde(default)]
+    pub revision: u64,
+    /// What the signalling thread wants back after a crash (dialogs, media), in its own words. It
+    /// lies behind the JSON of the entry.
+    #[serde(skip)]
+    pub resume: Option<Arc<[u8]>>,
+}
+
+/// The party that was to acknowledge a 2xx has done so.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CallAcknowledged {
+    /// Id of the call.
+    pub id: String,
+    /// The revision of [`CallAnswered`] that knew the 2xx.
+    pub revision: u64,
 }
 
 /// What happened, as the journal keeps it.
@@ -79,6 +93,8 @@ pub enum Entry {
     CallSetup(CallSetup),
     /// A call was answered, or what is needed to resume it has changed.
     CallAnswered(CallAnswered),
+    /// A 2xx of [`Entry::CallAnswered`] was acknowledged.
+    CallAcknowledged(CallAcknowledged),
     /// A call ended.
     CallEnded(Box<CallRecord>),
     /// A contact was registered or refreshed.
@@ -99,6 +115,26 @@ pub struct AliveCall {
     pub setup: CallSetup,
     /// Its answer, the latest one.
     pub answered: Option<CallAnswered>,
+    /// Whether nobody has to acknowledge it any more.
+    pub acknowledged: bool,
+}
+
+impl AliveCall {
+    fn new(setup: CallSetup) -> Self {
+        Self { setup, answered: None, acknowledged: false }
+    }
+
+    fn answer(&mut self, answered: &CallAnswered) {
+        // What is carried over into a new segment may stand behind what is newer.
+        if self.answered.as_ref().is_none_or(|known| known.revision <= answered.revision) {
+            self.acknowledged = false;
+            self.answered = Some(answered.clone());
+        }
+    }
+
+    fn acknowledge(&mut self, it: &CallAcknowledged) {
+        self.acknowledged |= self.answered.as_ref().is_some_and(|at| at.revision == it.revision);
+    }
 }
 
 /// What the last daemon left behind.
@@ -170,8 +206,12 @@ pub enum JournalError {
 #[derive(Debug, Default)]
 struct Queue {
     segment: Option<Segment>,
+    /// Frames that go out with the next one.
+    later: Vec<u8>,
     /// Frames that the disk has not taken yet, in order.
     unwritten: VecDeque<Vec<u8>>,
+    /// Octets of the segment that were carried over from older ones.
+    carried: u64,
     /// Entries since the syncer looked last.
     fresh: Vec<Entry>,
     /// When the oldest of `fresh` was appended.
@@ -244,7 +284,17 @@ impl Journal {
     /// the end of this process; within [`SYNC_WITHIN`] it survives a power cut. If the disk does
     /// not take it, the error is counted and logged, and the entry is kept in memory and tried
     /// again.
-    pub fn append(&self, mut entry: Entry) {
+    pub fn append(&self, entry: Entry) {
+        self.add(entry, false);
+    }
+
+    /// Appends an entry that a `kill -9` may lose: it is written with the next one, or within
+    /// [`SYNC_WITHIN`], and costs no `write()` of its own.
+    pub fn append_later(&self, entry: Entry) {
+        self.add(entry, true);
+    }
+
+    fn add(&self, mut entry: Entry, later: bool) {
         let counters = &self.inner.counters;
         let mut bytes = frame::encode(&entry);
         if let (None, Entry::CallEnded(record)) = (&bytes, &mut entry) {
@@ -260,7 +310,11 @@ impl Journal {
         };
         counters.entries.fetch_add(1, Ordering::Relaxed);
         let mut queue = self.inner.lock();
-        queue.write(bytes, counters);
+        if later {
+            queue.later.extend(bytes);
+        } else {
+            queue.write(bytes, counters);
+        }
         if queue.fresh.len() < MAX_UNMOVED {
             queue.fresh.push(entry);
         } else {
@@ -311,7 +365,11 @@ fn start(inner: &Arc<Inner>, folder: Folder, mut mover: Mover) -> io::Result<Vec
 
 impl Queue {
     /// Writes a frame behind those that wait.
-    fn write(&mut self, bytes: Vec<u8>, counters: &JournalCounters) {
+    fn write(&mut self, mut bytes: Vec<u8>, counters: &JournalCounters) {
+        if !self.later.is_empty() {
+            self.later.append(&mut bytes);
+            bytes = std::mem::take(&mut self.later);
+        }
         if self.unwritten.is_empty() {
             match self.segment.as_mut().map(|segment| segment.append(&bytes)) {
                 Some(Ok(())) => {
@@ -330,8 +388,11 @@ impl Queue {
         counters.unwritten.store(self.unwritten.len() as u64, Ordering::Relaxed);
     }
 
-    /// Tries the waiting frames again.
+    /// Writes what was left for the next frame, and tries the waiting frames again.
     fn retry(&mut self, counters: &JournalCounters) {
+        if !self.later.is_empty() {
+            self.write(Vec::new(), counters);
+        }
         while let (Some(bytes), Some(segment)) = (self.unwritten.front(), self.segment.as_mut()) {
             if let Err(error) = segment.append(bytes) {
                 note_write_error(counters, &error);
@@ -370,6 +431,7 @@ impl Entry {
         match self {
             Self::CallSetup(setup) => Some(&setup.id),
             Self::CallAnswered(answered) => Some(&answered.id),
+            Self::CallAcknowledged(acknowledged) => Some(&acknowledged.id),
             Self::CallEnded(record) => Some(&record.id),
             Self::Registered(_) | Self::Unregistered { .. } => None,
         }
@@ -378,7 +440,7 @@ impl Entry {
     /// Whether it changes the store.
     #[must_use]
     pub fn is_for_store(&self) -> bool {
-        !matches!(self, Self::CallSetup(_) | Self::CallAnswered(_))
+        !matches!(self, Self::CallSetup(_) | Self::CallAnswered(_) | Self::CallAcknowledged(_))
     }
 }
 

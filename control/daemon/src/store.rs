@@ -109,7 +109,7 @@ impl Batch {
             Entry::Unregistered { aor, contact } => self
                 .registrations
                 .push(RegistrationChange::Remove { aor: aor.clone(), contact: contact.clone() }),
-            Entry::CallSetup(_) | Entry::CallAnswered(_) => {}
+            Entry::CallSetup(_) | Entry::CallAnswered(_) | Entry::CallAcknowledged(_) => {}
         }
     }
 

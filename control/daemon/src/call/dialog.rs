@@ -199,6 +199,7 @@ impl Call {
                     self.drop_exchange(cx, at);
                 }
                 self.note_hold(cx);
+                self.save(cx);
             }
             Err(reply) => {
                 let offered_back = self.exchanges[at].offer == Offer::Response;

@@ -133,6 +133,14 @@ impl Fork {
         first
     }
 
+    /// The fork of a call that branch `winner` has answered: the others are over.
+    #[must_use]
+    pub fn won(winner: usize) -> Self {
+        let state = |at| if at == winner { State::Answered } else { State::Done };
+        let branches = (0..=winner).map(|at| Branch { q_milli: 0, state: state(at) }).collect();
+        Self { decided: true, ..Self { branches, ..Self::new(&[]) } }
+    }
+
     /// State of a branch.
     #[must_use]
     pub fn state(&self, branch: usize) -> Option<State> {

@@ -21,8 +21,8 @@
 //! | `negotiate` | re-INVITE and UPDATE |
 //! | `place` | where a branch is called: a flow, or the addresses of a server |
 //! | `release` | how a call ends, and its record |
-//! | `recover` | calls of a daemon that was killed |
-//! | `resume` | what is needed to end them |
+//! | `resume` | answered calls of a daemon that was killed are taken over |
+//! | `recover` | its other calls get their records |
 //! | `view` | calls as the API shows them |
 
 mod dialog;
@@ -211,7 +211,11 @@ impl Calls {
         request: &Message,
     ) -> bool {
         let Some(slot) = self.table.index.dialog(dialog) else { return false };
-        self.with(world, slot, |call, cx| call.handle_request(cx, tx, dialog, request)).is_some()
+        let work = |call: &mut Call, cx: &mut Cx<'_>| {
+            call.handle_request(cx, tx, dialog, request);
+            call.save_if_moved(cx);
+        };
+        self.with(world, slot, work).is_some()
     }
 
     /// The ACK of a 2xx.

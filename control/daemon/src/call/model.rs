@@ -6,9 +6,11 @@ use super::identity::Vouched;
 use super::place::Place;
 use super::redirect::Redirect;
 use super::release::Closing;
+use super::resume::Kept;
 use super::table::{Index, Role, Slot};
 use crate::core::World;
 use crate::media::CallKey;
+use core::time::Duration;
 use jiff::Timestamp;
 use std::sync::Arc;
 use tandem_signalling::message::Message;
@@ -63,6 +65,23 @@ pub(super) struct Branch {
     pub(super) redirect: Option<Arc<Redirect>>,
 }
 
+impl Branch {
+    /// A contact that was not called yet.
+    pub(super) const fn new(target: String, place: Place, route: Vec<String>) -> Self {
+        Self {
+            target,
+            place,
+            route,
+            tx: None,
+            dialog: None,
+            failure: None,
+            refusal: None,
+            early_answer: None,
+            redirect: None,
+        }
+    }
+}
+
 /// Where the offer of an exchange is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Offer {
@@ -93,6 +112,9 @@ pub(super) struct Times {
     pub(super) ringing_at: Option<Timestamp>,
     pub(super) answered_at: Option<Timestamp>,
     pub(super) answered: Option<Instant>,
+    /// How long it had been answered when `answered` was taken: zero, unless this daemon took it
+    /// over from an earlier one.
+    pub(super) lasted_before: Duration,
 }
 
 /// A call.
@@ -131,6 +153,10 @@ pub(super) struct Call {
     pub(super) max_forwards: u8,
     /// Our mark against loops.
     pub(super) hop: String,
+    /// What the journal knows of it.
+    pub(super) kept: Kept,
+    /// An earlier daemon began it.
+    pub(super) recovered: bool,
 }
 
 /// What a call works with besides itself.
@@ -219,6 +245,11 @@ impl Call {
     /// Whether an offer is on its way in either direction.
     pub(super) fn negotiates(&self) -> bool {
         self.exchanges.iter().any(|it| it.offer != Offer::None || it.method == Method::Invite)
+    }
+
+    /// For how long it has been answered.
+    pub(super) fn lasted(&self, now: Instant) -> Option<Duration> {
+        Some(self.times.lasted_before + now.since(self.times.answered?))
     }
 
     /// When the call looks at the time again.

@@ -101,13 +101,27 @@ impl Call {
         if side == Side::Caller && self.callee_ack_due {
             self.callee_ack_due = false;
             self.pass_answer(cx, side, ack);
+            self.save(cx);
             return;
         }
         let confirmed = |it: &super::model::Exchange| it.awaits_ack && it.from == side;
-        let Some(at) = self.exchanges.iter().position(confirmed) else { return };
-        if self.drop_exchange(cx, at).offer == Offer::Response {
+        let offer = match self.exchanges.iter().position(confirmed) {
+            Some(at) => self.drop_exchange(cx, at).offer,
+            // An earlier daemon passed the offer on.
+            None if self.other_owes_ack(cx, side) => Offer::Response,
+            None => Offer::None,
+        };
+        if offer == Offer::Response {
             self.pass_answer(cx, side, ack);
+            self.save(cx);
+        } else {
+            self.save_acknowledged(cx);
         }
+    }
+
+    fn other_owes_ack(&self, cx: &Cx<'_>, side: Side) -> bool {
+        let other = self.dialog(side.other()).and_then(|other| cx.world.stack.dialog(other));
+        self.recovered && other.is_some_and(|other| other.owes_ack())
     }
 
     /// Passes the answer in an ACK on to the party that made the offer in its 2xx.

@@ -57,17 +57,7 @@ pub(super) struct Hops {
 impl Branch {
     /// A branch to a target that did not register here.
     pub(super) fn to_uri(target: String) -> Self {
-        Self {
-            target,
-            place: Place::uri(),
-            route: Vec::new(),
-            tx: None,
-            dialog: None,
-            failure: None,
-            refusal: None,
-            early_answer: None,
-            redirect: None,
-        }
+        Self::new(target, Place::uri(), Vec::new())
     }
 
     fn hops(&mut self) -> Option<&mut Hops> {

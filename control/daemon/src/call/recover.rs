@@ -1,8 +1,9 @@
-//! Calls that were alive when an earlier daemon was killed: each ends up in a record.
+//! Calls that were alive when an earlier daemon was killed and that cannot be taken over, for they
+//! rang: each ends up in a record.
 //!
-//! The engine relays on until the lease of such a call runs out, which nobody renews: the dialogs
-//! died with the daemon. The record is written when the engine tells its last figures, or, if the
-//! engine does not know the call, when it had time enough to say so. Then both parties get a BYE.
+//! Their transactions died with the daemon, so nobody can answer the caller any more. Their media
+//! is ended as soon as the engine shows it; the record has its figures. If the engine does not
+//! know the call, the record is written when it had time enough to say so.
 
 use super::id::CallId;
 use crate::core::World;
@@ -14,15 +15,12 @@ use core::time::Duration;
 use std::collections::HashMap;
 use tandem_wire::time::Instant;
 
-/// How long an engine has to be attached and to tell what it holds, and how long it has after the
-/// lease of a call to tell that it ended.
+/// How long an engine has to be attached, to tell what it holds, and to end it.
 const GRACE: Duration = Duration::from_secs(10);
 
 #[derive(Debug)]
 struct Lost {
     call: AliveCall,
-    /// Whether the engine relays it still.
-    found: bool,
     /// Its record is written then at the latest.
     until: Instant,
 }
@@ -34,13 +32,11 @@ pub struct Recovery {
 }
 
 impl Recovery {
-    /// The calls that the journal knows as alive.
+    /// The calls that cannot be taken over.
     #[must_use]
-    pub fn new(now: Instant, alive: Vec<AliveCall>) -> Self {
+    pub fn new(now: Instant, lost: Vec<AliveCall>) -> Self {
         let until = now + GRACE;
-        let lost = alive
-            .into_iter()
-            .map(|call| (CallId(call.setup.key), Lost { call, found: false, until }));
+        let lost = lost.into_iter().map(|call| (CallId(call.setup.key), Lost { call, until }));
         Self { lost: lost.collect() }
     }
 
@@ -56,20 +52,13 @@ impl Recovery {
         self.lost.is_empty()
     }
 
-    /// What the engine tells of calls that this daemon did not make.
+    /// What the engine tells of media that this daemon did not ask for: nobody else will end it.
     pub fn handle_media(&mut self, world: &mut World, event: MediaEvent) {
         match event {
-            MediaEvent::Found { call, .. } => match self.lost.get_mut(&CallId(call.0)) {
-                Some(lost) => {
-                    lost.found = true;
-                    lost.until = world.now + world.media.lease() + GRACE;
-                }
-                // Its record is written already, or it is nobody's.
-                None => world.media.end_found(world.now, call),
-            },
+            MediaEvent::Found { call, .. } => world.media.end_found(world.now, call),
             MediaEvent::FoundEnded { call, legs } => {
                 if let Some(lost) = self.lost.remove(&CallId(call.0)) {
-                    write_record(world, lost.call, legs, lost.found);
+                    write_record(world, lost.call, legs);
                 }
             }
             _ => {}
@@ -86,16 +75,15 @@ impl Recovery {
     pub fn handle_timeout(&mut self, world: &mut World) {
         let now = world.now;
         for (id, lost) in self.lost.extract_if(|_, lost| lost.until <= now) {
-            let key = CallKey(id.0);
-            let legs = world.media.report_found(key);
-            world.media.end_found(now, key);
-            write_record(world, lost.call, legs, lost.found);
+            let legs = world.media.report_found(CallKey(id.0));
+            write_record(world, lost.call, legs);
         }
     }
 }
 
-/// Writes the record; `found` if the engine relayed the call until now.
-fn write_record(world: &mut World, call: AliveCall, legs: Vec<LegReport>, found: bool) {
+/// Writes the record. Nobody saw when it ended: how long it rang, or how long they talked, is not
+/// known.
+fn write_record(world: &World, call: AliveCall, legs: Vec<LegReport>) {
     let answered = call.answered.as_ref();
     let mut record = CallRecord {
         id: call.setup.id,
@@ -117,15 +105,9 @@ fn write_record(world: &mut World, call: AliveCall, legs: Vec<LegReport>, found:
         legs,
     };
     record.fill_durations();
-    if !found {
-        // Nobody saw when it ended: how long they talked, or how long it rang, is not known.
-        record.duration_ms = None;
-        record.ring_ms = None;
-    }
+    record.duration_ms = None;
+    record.ring_ms = None;
     let record = Box::new(record);
     world.journal.append(Entry::CallEnded(record.clone()));
     world.shared.tell(|| ControlEvent::CallEnded { record });
-    if let Some(legs) = call.answered.and_then(|it| it.resume) {
-        super::resume::end(world, legs);
-    }
 }

@@ -137,15 +137,13 @@ impl Call {
             ring_ms: None,
             duration_ms: None,
             cause,
-            recovered: false,
+            recovered: self.recovered,
             legs,
         };
         record.fill_durations();
         // The wall clock may have been set meanwhile; the monotonic one was not.
-        record.duration_ms = self
-            .times
-            .answered
-            .map(|at| u64::try_from(ended.since(at).as_millis()).unwrap_or(u64::MAX));
+        record.duration_ms =
+            self.lasted(ended).map(|it| u64::try_from(it.as_millis()).unwrap_or(u64::MAX));
         record
     }
 }

@@ -1,85 +1,300 @@
-//! What the journal keeps of an answered call's dialogs, so that its parties get a BYE when the
-//! daemon that knew them was killed.
+//! Calls across a restart of the daemon: what the journal keeps of an answered call, and how the
+//! next daemon goes on with it.
+//!
+//! A call is written when it is answered and whenever what is kept has changed, before the message
+//! leaves that depends on it. Only confirmed dialogs are kept: a call that rang has lost its
+//! transactions and ends with the daemon (see `recover`).
 
+use super::Calls;
+use super::fork::Fork;
+use super::id::CallId;
+use super::model::{Branch, Call, Cx, Side};
+use super::place::Place;
+use super::setup::{self, Admission};
 use crate::core::World;
+use crate::journal::{AliveCall, CallAcknowledged, CallAnswered, Entry};
+use crate::media::SavedMedia;
+use core::time::Duration;
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use std::net::SocketAddr;
-use tandem_signalling::method::Method;
-use tandem_signalling::name_addr::NameAddr;
-use tandem_signalling::stack::{DialogId, Flow, NewRequest, Transport};
+use std::sync::Arc;
+use tandem_signalling::message::Message;
+use tandem_signalling::stack::{CSEQ_AHEAD, DialogId, Flow, SavedDialog, ServerTx};
 
-/// Requests of ours that a dialog may have seen after its answer was journalled.
-const CSEQ_AHEAD: u32 = 10_000;
+/// First octet of what is kept: another one is of a version that this one cannot read.
+const FORMAT: u8 = 1;
 
-/// One dialog of an answered call.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Leg {
-    call_id: String,
-    /// Our From, without tag.
-    from: String,
-    from_tag: String,
-    /// Their To, with tag.
-    to: String,
-    target: String,
-    route: Vec<String>,
-    cseq: u32,
-    transport: String,
-    local: SocketAddr,
-    remote: SocketAddr,
+/// An answered call as the journal keeps it, in `MessagePack`. Its arrays know no names: new fields
+/// go to the end, with `#[serde(default)]`, and an older daemon's calls can be read.
+#[derive(Debug, Serialize, Deserialize)]
+struct Saved<'a> {
+    /// The boot of the machine that `answered_ns` belongs to.
+    boot: u64,
+    /// When it was answered, ns of the monotonic clock of that boot; negative if before it.
+    answered_ns: i64,
+    /// Caller and callee.
+    parties: [SavedParty; 2],
+    /// The branch that answered.
+    winner: u8,
+    /// The ACK of the callee's 2xx waits for the answer in the caller's ACK.
+    callee_ack_due: bool,
+    held: [bool; 2],
+    media: Option<SavedMedia<'a>>,
 }
 
-impl Leg {
-    /// The dialog as it is now; `None` once it is over.
-    pub(super) fn of(world: &World, dialog: DialogId) -> Option<Self> {
-        let dialog = world.stack.dialog(dialog)?;
-        let from = NameAddr::parse(dialog.local_party()).ok()?.without_params();
-        let flow = dialog.flow();
-        Some(Self {
-            call_id: dialog.call_id().to_owned(),
-            from: String::from_utf8_lossy(&from).into_owned(),
-            from_tag: dialog.local_tag().to_owned(),
-            to: String::from_utf8_lossy(dialog.remote_party()).into_owned(),
-            target: dialog.remote_target().to_owned(),
-            route: dialog.route_set().to_vec(),
-            cseq: dialog.local_cseq(),
-            transport: flow.transport.via_name().to_owned(),
-            local: flow.local,
-            remote: flow.remote,
+/// One side of an answered call.
+#[derive(Debug, Serialize, Deserialize)]
+struct SavedParty {
+    dialog: SavedDialog,
+    /// The name that it has to prove, empty for none.
+    name: String,
+    /// Request-URI that it was called by, empty for the caller.
+    target: String,
+}
+
+/// What the journal knows of a call.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Kept {
+    revision: u64,
+    dialogs: [Option<Mark>; 2],
+}
+
+/// What is looked at to see whether a dialog has to be written again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Mark {
+    cseq: u32,
+    flow: Flow,
+}
+
+impl Call {
+    /// Journals what the next daemon needs to go on with the call.
+    pub(super) fn save(&mut self, cx: &Cx<'_>) {
+        let (Some(answered_at), false) = (self.times.answered_at, self.ended) else { return };
+        let saved = self.saved(cx.world);
+        self.kept.revision += 1;
+        self.kept.dialogs = self.dialog_marks(cx.world);
+        let resume = saved.as_ref().and_then(encode);
+        cx.world.journal.append(Entry::CallAnswered(CallAnswered {
+            id: self.id.to_string(),
+            ringing_at: self.times.ringing_at,
+            answered_at,
+            revision: self.kept.revision,
+            resume,
+        }));
+    }
+
+    /// Journals the call again if a party has moved, or if our sequence numbers come near the end
+    /// of the gap that the next daemon leaves.
+    pub(super) fn save_if_moved(&mut self, cx: &Cx<'_>) {
+        let now = self.dialog_marks(cx.world);
+        let moved = self.kept.dialogs.iter().zip(&now).any(|pair| match pair {
+            (Some(before), Some(now)) => {
+                before.flow != now.flow || now.cseq.abs_diff(before.cseq) >= CSEQ_AHEAD / 2
+            }
+            _ => false,
+        });
+        if moved {
+            self.save(cx);
+        }
+    }
+
+    /// Journals that nobody has to acknowledge the call any more.
+    pub(super) fn save_acknowledged(&self, cx: &Cx<'_>) {
+        if self.times.answered_at.is_some() && !self.ended {
+            cx.world.journal.append_later(Entry::CallAcknowledged(CallAcknowledged {
+                id: self.id.to_string(),
+                revision: self.kept.revision,
+            }));
+        }
+    }
+
+    fn dialog_marks(&self, world: &World) -> [Option<Mark>; 2] {
+        [Side::Caller, Side::Callee].map(|side| {
+            let dialog = world.stack.dialog(self.dialog(side)?)?;
+            Some(Mark { cseq: dialog.local_cseq(), flow: dialog.flow() })
         })
     }
 
-    /// Sends the BYE that the earlier daemon can't send any more. What the party answers does not
-    /// matter: it may have hung up meanwhile.
-    fn end(self, world: &mut World) {
-        let Some(transport) = Transport::from_name(&self.transport) else { return };
-        let flow = Flow::new(transport, self.local, self.remote, 0);
-        let mut bye = NewRequest::new(Method::Bye, self.target)
-            .from(self.from)
-            .from_tag(self.from_tag)
-            .to(self.to)
-            .call_id(self.call_id)
-            .cseq(self.cseq.saturating_add(CSEQ_AHEAD))
-            .header("Reason", "SIP;cause=503;text=\"tandem restarted\"");
-        for route in self.route {
-            bye = bye.route(route);
+    fn saved<'a>(&self, world: &'a World) -> Option<Saved<'a>> {
+        let winner = self.winner?;
+        let party = |side: Side| {
+            let dialog = world.stack.save_dialog(self.dialog(side)?)?;
+            let name = world.names.get(dialog.flow().name);
+            let target = match side {
+                Side::Caller => String::new(),
+                Side::Callee => self.branches.get(winner)?.target.clone(),
+            };
+            Some(SavedParty {
+                dialog,
+                name: name.map_or_else(String::new, |it| (**it).into()),
+                target,
+            })
+        };
+        let lasted = i64::try_from(self.lasted(world.now)?.as_nanos()).ok()?;
+        Some(Saved {
+            boot: world.boot,
+            answered_ns: i64::try_from(world.now.as_nanos()).ok()? - lasted,
+            parties: [party(Side::Caller)?, party(Side::Callee)?],
+            winner: u8::try_from(winner).ok()?,
+            callee_ack_due: self.callee_ack_due,
+            held: self.held,
+            media: world.media.save(self.key()),
+        })
+    }
+}
+
+fn encode(saved: &Saved<'_>) -> Option<Arc<[u8]>> {
+    let mut octets = vec![FORMAT];
+    rmp_serde::encode::write(&mut octets, saved).ok()?;
+    Some(octets.into())
+}
+
+fn decode(octets: &[u8]) -> Option<Saved<'static>> {
+    let (format, rest) = octets.split_first()?;
+    if *format != FORMAT {
+        return None;
+    }
+    rmp_serde::from_slice(rest).ok()
+}
+
+impl Calls {
+    /// Takes over the calls of an earlier daemon, before the engine is attached; gives those back
+    /// that it cannot go on with.
+    pub fn resume(&mut self, world: &mut World, alive: Vec<AliveCall>) -> Vec<AliveCall> {
+        let (mut lost, all) = (Vec::new(), alive.len());
+        for kept in alive {
+            match resumed(world, &kept) {
+                Some(call) => self.take_over(world, call),
+                None => lost.push(kept),
+            }
         }
-        if let Err(error) = world.stack.request(world.now, flow, bye) {
-            tracing::debug!(%error, "a party of an earlier call gets no BYE");
+        if all > lost.len() {
+            tracing::info!(calls = all - lost.len(), "calls are taken over");
+        }
+        lost
+    }
+
+    fn take_over(&mut self, world: &mut World, call: Call) {
+        let slot = self.table.reserve(call.id);
+        for dialog in [Side::Caller, Side::Callee].into_iter().filter_map(|it| call.dialog(it)) {
+            self.table.index.add_dialog(dialog, slot);
+        }
+        if let Some(at) = call.next_timeout() {
+            self.deadlines.insert((at, call.id));
+        }
+        self.table.put(slot, Box::new(call));
+        // Another restart must leave out the sequence numbers that this one will use.
+        self.with(world, slot, |call, cx| call.save(cx));
+    }
+}
+
+/// The call of an earlier daemon; `None` if it was not answered or what is kept cannot be used.
+fn resumed(world: &mut World, kept: &AliveCall) -> Option<Call> {
+    let answered = kept.answered.as_ref()?;
+    let mut saved = decode(answered.resume.as_deref()?)?;
+    let lasted = lasted(world, &saved, answered.answered_at);
+    for party in &mut saved.parties {
+        if kept.acknowledged {
+            party.dialog.set_acknowledged();
+        }
+        party.dialog.set_peer_name(world.names.number(&party.name));
+    }
+    let answer_due = saved.callee_ack_due || saved.parties.iter().any(|it| it.dialog.owes_ack());
+    let [caller, callee] = saved.parties;
+    let invite = stand_in(&caller.dialog)?;
+    let flow = caller.dialog.flow();
+    let dialogs = restore(world, [caller.dialog, callee.dialog])?;
+    if let Some(media) = saved.media {
+        world.media.adopt(world.now, media, answer_due);
+    }
+    let admission = Admission::resumed(world, &kept.setup.from, &kept.setup.to);
+    let id = CallId(kept.setup.key);
+    let mut call = setup::call(world, id, ServerTx::NONE, invite, flow, &admission);
+    let winner = usize::from(saved.winner);
+    call.fork = Fork::won(winner);
+    let over = || Branch::new(String::new(), Place::Flow(flow), Vec::new());
+    call.branches = (0..winner).map(|_| over()).collect();
+    let callee_flow = world.stack.dialog(dialogs[1]).map_or(flow, |dialog| dialog.flow());
+    let mut branch = Branch::new(callee.target, Place::Flow(callee_flow), Vec::new());
+    branch.dialog = Some(dialogs[1]);
+    call.branches.push(branch);
+    call.winner = Some(winner);
+    call.offerless = saved.callee_ack_due;
+    call.callee_ack_due = saved.callee_ack_due;
+    call.caller.dialog = Some(dialogs[0]);
+    call.held = saved.held;
+    call.times.started_at = kept.setup.started_at;
+    call.times.ringing_at = answered.ringing_at;
+    call.times.answered_at = Some(answered.answered_at);
+    call.times.answered = Some(world.now);
+    call.times.lasted_before = lasted;
+    call.lasts_until =
+        world.settings.max_duration.map(|most| world.now + most.saturating_sub(lasted));
+    call.kept.revision = answered.revision;
+    call.recovered = true;
+    Some(call)
+}
+
+/// Both dialogs, or none.
+fn restore(world: &mut World, saved: [SavedDialog; 2]) -> Option<[DialogId; 2]> {
+    let [caller, callee] = saved;
+    let caller = restore_one(world, caller)?;
+    match restore_one(world, callee) {
+        Some(callee) => Some([caller, callee]),
+        None => {
+            world.stack.drop_dialog(world.now, caller);
+            None
         }
     }
 }
 
-/// The legs of a call, for the journal.
-pub(super) fn legs(world: &World, dialogs: &[Option<DialogId>]) -> Option<serde_json::Value> {
-    let legs: Vec<Leg> =
-        dialogs.iter().flatten().filter_map(|dialog| Leg::of(world, *dialog)).collect();
-    serde_json::to_value(legs).ok()
+fn restore_one(world: &mut World, saved: SavedDialog) -> Option<DialogId> {
+    let restored = world.stack.restore_dialog(world.now, saved);
+    restored
+        .inspect_err(|error| tracing::warn!(%error, "a call of the last run cannot be taken over"))
+        .ok()
 }
 
-/// Ends the legs that an earlier daemon left.
-pub(super) fn end(world: &mut World, legs: serde_json::Value) {
-    // Another version may have written it: then its parties hear nothing, and hang up.
-    for leg in serde_json::from_value::<Vec<Leg>>(legs).unwrap_or_default() {
-        leg.end(world);
+/// For how long the call had been answered: by the monotonic clock, unless the machine has started
+/// again since.
+fn lasted(world: &World, saved: &Saved<'_>, answered_at: Timestamp) -> Duration {
+    if saved.boot == world.boot && world.boot != 0 {
+        let now = i64::try_from(world.now.as_nanos()).unwrap_or(i64::MAX);
+        let ns = now.saturating_sub(saved.answered_ns);
+        Duration::from_nanos(u64::try_from(ns).unwrap_or(0))
+    } else {
+        Duration::try_from(world.wall.duration_since(answered_at)).unwrap_or_default()
+    }
+}
+
+/// What the INVITE of the caller would have been inside of its dialog: its rows of long ago are not
+/// kept.
+fn stand_in(dialog: &SavedDialog) -> Option<Message> {
+    let mut text = format!(
+        "INVITE {} SIP/2.0\r\nVia: SIP/2.0/{} {};branch=z9hG4bK\r\nMax-Forwards: 70\r\nFrom: ",
+        dialog.remote_target(),
+        dialog.flow().transport.via_name(),
+        dialog.flow().remote
+    )
+    .into_bytes();
+    text.extend_from_slice(dialog.remote_party());
+    text.extend_from_slice(b"\r\nTo: ");
+    text.extend_from_slice(dialog.local_party());
+    text.extend_from_slice(b"\r\nCall-ID: ");
+    text.extend_from_slice(dialog.call_id().as_bytes());
+    text.extend_from_slice(b"\r\nCSeq: 1 INVITE\r\nContent-Length: 0\r\n\r\n");
+    Message::parse(&text).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_another_version_wrote_is_left_alone() {
+        assert!(decode(&[]).is_none());
+        assert!(decode(&[FORMAT]).is_none());
+        assert!(decode(&[FORMAT + 1, 0x97, 0, 0]).is_none());
+        assert!(decode(&[FORMAT, 0x97, 0, 0]).is_none());
     }
 }

@@ -8,7 +8,6 @@ use super::model::{Call, Cx, leg_of};
 use super::release::{After, Why};
 use super::setup::is_sdp;
 use super::table::Role;
-use crate::journal::{CallAnswered, Entry};
 use crate::media::{LegProfile, MediaError};
 use crate::record::ReleasedBy;
 use crate::snapshot::ControlEvent;
@@ -220,18 +219,13 @@ impl Call {
         let reply =
             Reply::new(response.status().unwrap_or(200)).reason(phrase(response)).fields(fields);
         self.take_caller_dialog(cx, reply);
-        // The 2xx is with the stack, and leaves after this.
-        cx.world.journal.append(Entry::CallAnswered(CallAnswered {
-            id: self.id.to_string(),
-            ringing_at: self.times.ringing_at,
-            answered_at: cx.world.wall,
-            resume: super::resume::legs(cx.world, &[self.caller.dialog, Some(dialog)]),
-        }));
         if self.offerless {
             self.callee_ack_due = true;
         } else {
             cx.ack(dialog, Fields::new());
         }
+        // 2xx and ACK are with the stack, and leave after this.
+        self.save(cx);
         cx.world.shared.tell(|| ControlEvent::CallAnswered { call: self.id.to_string() });
     }
 

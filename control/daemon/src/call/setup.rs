@@ -7,6 +7,7 @@ use super::identity::{self, Privacy, Vouched};
 use super::model::{Branch, Call, Caller, Cx, Times};
 use super::place::Place;
 use super::release::After;
+use super::resume::Kept;
 use crate::config::types::Ring;
 use crate::core::World;
 use crate::journal::{CallSetup, Entry};
@@ -38,6 +39,21 @@ pub(crate) struct Admission {
     pub(crate) hop: String,
     /// Who vouches for who the caller is.
     pub(crate) vouched: Vouched,
+}
+
+impl Admission {
+    /// That of a call which an earlier daemon let in.
+    pub(super) fn resumed(world: &World, from: &str, to: &str) -> Self {
+        Self {
+            from: from.to_owned(),
+            to: to.to_owned(),
+            known: true,
+            foreign: None,
+            max_forwards: world.settings.max_forwards,
+            hop: world.hop_mark(to),
+            vouched: Vouched::Nobody,
+        }
+    }
 }
 
 /// Checks what can be checked before there is a call.
@@ -226,6 +242,7 @@ pub(super) fn call(
             ringing_at: None,
             answered_at: None,
             answered: None,
+            lasted_before: core::time::Duration::ZERO,
         },
         group_until: None,
         rings_until: None,
@@ -234,6 +251,8 @@ pub(super) fn call(
         closing: None,
         max_forwards: admission.max_forwards,
         hop: admission.hop.clone(),
+        kept: Kept::default(),
+        recovered: false,
     }
 }
 
@@ -252,17 +271,9 @@ fn branches(world: &World, admission: &Admission) -> (Vec<Branch>, Vec<u16>) {
 
 /// The way to a contact that is registered.
 pub(super) fn branch(binding: &Binding) -> Branch {
-    Branch {
-        target: binding.registration.contact.clone(),
-        place: Place::Flow(binding.flow),
-        route: binding.registration.path.clone(),
-        tx: None,
-        dialog: None,
-        failure: None,
-        refusal: None,
-        early_answer: None,
-        redirect: None,
-    }
+    let registration = &binding.registration;
+    let place = Place::Flow(binding.flow);
+    Branch::new(registration.contact.clone(), place, registration.path.clone())
 }
 
 impl Call {

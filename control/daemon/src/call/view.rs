@@ -52,7 +52,7 @@ impl Call {
             view.state = state;
             legs.push(view);
         }
-        let answered = self.times.answered.filter(|_| !self.ended);
+        let lasted = self.lasted(world.now).filter(|_| !self.ended);
         CallView {
             id: self.id.to_string(),
             from: self.from.clone(),
@@ -61,8 +61,7 @@ impl Call {
             started_at: self.times.started_at,
             ringing_at: self.times.ringing_at,
             answered_at: self.times.answered_at,
-            duration_ms: answered
-                .map(|at| u64::try_from(world.now.since(at).as_millis()).unwrap_or(u64::MAX)),
+            duration_ms: lasted.map(|it| u64::try_from(it.as_millis()).unwrap_or(u64::MAX)),
             legs,
         }
     }

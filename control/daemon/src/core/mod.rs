@@ -157,6 +157,7 @@ pub fn start(start: Start) -> Result<CoreHandle, StartError> {
     })?;
     let switch = Switch::new(Parts {
         settings,
+        boot: boot(),
         seed,
         now: tandem_hw::clock::Clock::new().now(),
         wall: jiff::Timestamp::now(),
@@ -171,6 +172,13 @@ pub fn start(start: Start) -> Result<CoreHandle, StartError> {
     let worker = thread::Worker::new(net, switch, engine, start.queries, stop.clone())?;
     let thread = std::thread::Builder::new().name("sip".into()).spawn(move || worker.run())?;
     Ok(CoreHandle { addresses, stop, waker, thread: Some(thread) })
+}
+
+/// Which start of the machine this is: a hash of the system's identifier, 0 if it has none.
+fn boot() -> u64 {
+    let id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    let digits: String = id.chars().filter(char::is_ascii_hexdigit).take(16).collect();
+    u64::from_str_radix(&digits, 16).unwrap_or(0)
 }
 
 #[cfg(test)]

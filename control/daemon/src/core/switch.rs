@@ -27,6 +27,8 @@ use tandem_wire::time::Instant;
 pub struct Parts {
     /// What the operator decided.
     pub settings: Settings,
+    /// Which start of the machine this is, 0 if unknown.
+    pub boot: u64,
     /// Randomness: the stack's seed, and the secret of nonces and marks.
     pub seed: [u8; 40],
     /// Now.
@@ -74,17 +76,19 @@ impl Switch {
         }
         let (config, support) = (parts.settings.locator.clone(), parts.settings.support());
         let locator = Locator::new(config, support, parts.dns, seed);
-        let world = World::new(
+        let mut world = World::new(
             (parts.now, parts.wall),
             (stack, parts.media, registrar, locator),
             (parts.journal, parts.shared),
             parts.settings,
-            secret,
+            (parts.boot, secret),
         );
-        let recovery = Recovery::new(parts.now, parts.recovered.alive);
+        let mut calls = Calls::new();
+        let lost = calls.resume(&mut world, parts.recovered.alive);
+        let recovery = Recovery::new(parts.now, lost);
         let mut switch = Self {
             world,
-            calls: Calls::new(),
+            calls,
             relays: Relays::new(),
             recovery,
             engine_changed: false,

@@ -38,6 +38,8 @@ pub struct World {
     pub settings: Settings,
     /// Names of hops, as their certificates must hold them.
     pub names: PeerNames,
+    /// Which start of the machine this is: the monotonic clock counts from there. 0 if unknown.
+    pub boot: u64,
     /// No new calls: the daemon stops.
     pub stopping: bool,
     secret: [u8; 32],
@@ -50,7 +52,7 @@ impl World {
         (stack, media, registrar, locator): (Stack, MediaPlane, Registrar, Locator),
         (journal, shared): (Journal, Arc<Shared>),
         settings: Settings,
-        secret: [u8; 32],
+        (boot, secret): (u64, [u8; 32]),
     ) -> Self {
         Self {
             now,
@@ -63,6 +65,7 @@ impl World {
             shared,
             settings,
             names: PeerNames::default(),
+            boot,
             stopping: false,
             secret,
             drawn: 0,

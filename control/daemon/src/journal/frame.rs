@@ -1,13 +1,16 @@
-//! Framing of journal entries: magic, length, CRC-32, JSON.
+//! Framing of journal entries: magic, length, CRC-32, JSON, and octets behind it.
 //!
 //! ```text
 //! 0        4        8        12
-//! | magic  | length | crc    | length octets of JSON …
+//! | magic  | length | crc    | JSON … [ 0 | octets … ]
 //! ```
-//! Numbers are little-endian. The CRC (that of ISO 3309 and gzip) covers length and JSON. What
-//! does not fit is skipped up to the next frame that does, so damage costs only what it hit.
+//! Numbers are little-endian. Length counts JSON and octets; the zero between them, which JSON
+//! never holds, is there only if octets follow. The CRC (that of ISO 3309 and gzip) covers length,
+//! JSON and octets. What does not fit is skipped up to the next frame that does, so damage costs
+//! only what it hit.
 
-use super::{Entry, MAX_ENTRY};
+use super::{CallAnswered, Entry, MAX_ENTRY};
+use crc32fast::Hasher;
 
 const MAGIC: [u8; 4] = *b"\xf1TJ1";
 const HEADER: usize = 12;
@@ -17,6 +20,10 @@ const HEADER: usize = 12;
 pub fn encode(entry: &Entry) -> Option<Vec<u8>> {
     let mut bytes = vec![0; HEADER];
     serde_json::to_writer(&mut bytes, entry).ok()?;
+    if let Entry::CallAnswered(CallAnswered { resume: Some(octets), .. }) = entry {
+        bytes.push(0);
+        bytes.extend_from_slice(octets);
+    }
     let length = bytes.len() - HEADER;
     if length > MAX_ENTRY {
         return None;
@@ -24,7 +31,7 @@ pub fn encode(entry: &Entry) -> Option<Vec<u8>> {
     let length = u32::try_from(length).ok()?.to_le_bytes();
     bytes[..4].copy_from_slice(&MAGIC);
     bytes[4..8].copy_from_slice(&length);
-    let crc = crc32(crc32(0, &length), &bytes[HEADER..]);
+    let crc = crc32(&[&length, &bytes[HEADER..]]);
     bytes[8..HEADER].copy_from_slice(&crc.to_le_bytes());
     Some(bytes)
 }
@@ -58,37 +65,25 @@ fn decode(bytes: &[u8]) -> Option<(Entry, &[u8])> {
     if header[..4] != MAGIC || length > MAX_ENTRY {
         return None;
     }
-    let (json, rest) = rest.split_at_checked(length)?;
+    let (content, rest) = rest.split_at_checked(length)?;
     let crc = u32::from_le_bytes(header[8..HEADER].try_into().ok()?);
-    if crc32(crc32(0, &length_octets), json) != crc {
+    if crc32(&[&length_octets, content]) != crc {
         return None;
     }
-    Some((serde_json::from_slice(json).ok()?, rest))
+    let end = content.iter().position(|octet| *octet == 0);
+    let (json, octets) = content.split_at(end.unwrap_or(content.len()));
+    let mut entry = serde_json::from_slice(json).ok()?;
+    if let (Entry::CallAnswered(answered), Some(octets)) = (&mut entry, octets.get(1..)) {
+        answered.resume = Some(octets.into());
+    }
+    Some((entry, rest))
 }
 
-const CRC_TABLE: [u32; 256] = {
-    let mut table = [0; 256];
-    let mut index = 0;
-    while index < 256 {
-        #[expect(clippy::cast_possible_truncation, reason = "below 256")]
-        let mut value = index as u32;
-        let mut bit = 0;
-        while bit < 8 {
-            value = if value & 1 == 1 { 0xedb8_8320 ^ (value >> 1) } else { value >> 1 };
-            bit += 1;
-        }
-        table[index] = value;
-        index += 1;
-    }
-    table
-};
-
-/// CRC-32 (polynomial 0x04c11db7, reflected), continued from `crc`.
-#[must_use]
-pub fn crc32(crc: u32, bytes: &[u8]) -> u32 {
-    !bytes
-        .iter()
-        .fold(!crc, |crc, byte| CRC_TABLE[usize::from(crc.to_le_bytes()[0] ^ byte)] ^ (crc >> 8))
+/// CRC-32 (polynomial 0x04c11db7, reflected) of parts in a row.
+fn crc32(parts: &[&[u8]]) -> u32 {
+    let mut hasher = Hasher::new();
+    parts.iter().for_each(|part| hasher.update(part));
+    hasher.finalize()
 }
 
 #[cfg(test)]
@@ -101,8 +96,22 @@ mod tests {
 
     #[test]
     fn crc_has_its_check_value() {
-        assert_eq!(crc32(0, b"123456789"), 0xcbf4_3926);
-        assert_eq!(crc32(crc32(0, b"1234"), b"56789"), 0xcbf4_3926);
+        assert_eq!(crc32(&[b"123456789"]), 0xcbf4_3926);
+        assert_eq!(crc32(&[b"1234", b"56789"]), 0xcbf4_3926);
+    }
+
+    #[test]
+    fn octets_behind_the_json_come_back_as_they_are() {
+        for resume in [None, Some(&b""[..]), Some(b"\0\xf1TJ1\0{}"), Some(&[7; 2_000])] {
+            let entry = Entry::CallAnswered(CallAnswered {
+                id: "a\u{0}b".into(),
+                ringing_at: None,
+                answered_at: jiff::Timestamp::UNIX_EPOCH,
+                revision: 3,
+                resume: resume.map(Into::into),
+            });
+            assert_eq!(decode_all(&encode(&entry).unwrap()), (vec![entry], 0));
+        }
     }
 
     #[test]

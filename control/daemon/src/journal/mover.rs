@@ -3,8 +3,8 @@
 use super::segment::Segment;
 use super::syncer::Step;
 use super::{
-    AliveCall, Entry, Inner, JournalCounters, JournalError, MAX_UNMOVED, frame, note_write_error,
-    segment::Folder,
+    AliveCall, CallAcknowledged, Entry, Inner, JournalCounters, JournalError, MAX_UNMOVED, frame,
+    note_write_error, segment::Folder,
 };
 use crate::store::{Batch, Store, StoreError};
 use std::collections::HashMap;
@@ -44,12 +44,17 @@ impl Mover {
     pub(super) fn note(&mut self, entry: &Entry) {
         match entry {
             Entry::CallSetup(setup) => {
-                let call = AliveCall { setup: setup.clone(), answered: None };
-                self.alive.entry(setup.id.clone()).or_insert(call);
+                let call = || AliveCall::new(setup.clone());
+                self.alive.entry(setup.id.clone()).or_insert_with(call);
             }
             Entry::CallAnswered(answered) => {
                 if let Some(call) = self.alive.get_mut(&answered.id) {
-                    call.answered = Some(answered.clone());
+                    call.answer(answered);
+                }
+            }
+            Entry::CallAcknowledged(it) => {
+                if let Some(call) = self.alive.get_mut(&it.id) {
+                    call.acknowledge(it);
                 }
             }
             Entry::CallEnded(record) => drop(self.alive.remove(&record.id)),
@@ -101,9 +106,13 @@ impl Mover {
     /// Writes set-up and answer of all living calls again, so that older segments can go.
     fn checkpoint(&self, mut write: impl FnMut(&[u8]) -> io::Result<()>) -> io::Result<()> {
         for call in self.alive() {
+            let acknowledged = call.answered.as_ref().filter(|_| call.acknowledged).map(|it| {
+                let (id, revision) = (it.id.clone(), it.revision);
+                Entry::CallAcknowledged(CallAcknowledged { id, revision })
+            });
             let setup = Entry::CallSetup(call.setup);
             let answered = call.answered.map(Entry::CallAnswered);
-            for entry in [Some(setup), answered].into_iter().flatten() {
+            for entry in [Some(setup), answered, acknowledged].into_iter().flatten() {
                 if let Some(bytes) = frame::encode(&entry) {
                     write(&bytes)?;
                 }
@@ -173,9 +182,11 @@ impl Mover {
 
     /// Writes the living calls to the new segment, so that the closed one can go.
     fn carry_over(&mut self, inner: &Inner, path: PathBuf) {
-        let copied = self.checkpoint(|bytes| match inner.lock().segment.as_mut() {
-            Some(segment) => segment.append(bytes),
-            None => Ok(()),
+        inner.lock().carried = 0;
+        let copied = self.checkpoint(|bytes| {
+            let mut queue = inner.lock();
+            queue.carried += bytes.len() as u64;
+            queue.segment.as_mut().map_or(Ok(()), |segment| segment.append(bytes))
         });
         let file = inner.lock().segment.as_ref().map(Segment::file);
         match copied.and_then(|()| file.map_or(Ok(()), |file| file.sync_data())) {

@@ -81,11 +81,13 @@ fn gather(inner: &Inner) -> Taken {
 /// Takes what came since the last look, and tries the frames again that the disk had refused.
 fn take(queue: &mut Queue, counters: &JournalCounters) -> Taken {
     queue.retry(counters);
+    // Many living calls must not fill a segment by being carried over into it alone.
+    let most = SEGMENT_SIZE + 2 * queue.carried;
     Taken {
         entries: std::mem::take(&mut queue.fresh),
         since: queue.since.take(),
         file: queue.segment.as_ref().map(Segment::file),
-        full: queue.segment.as_ref().is_some_and(|segment| segment.length() >= SEGMENT_SIZE),
+        full: queue.segment.as_ref().is_some_and(|segment| segment.length() >= most),
         stop: queue.stop,
     }
 }

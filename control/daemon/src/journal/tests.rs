@@ -31,7 +31,8 @@ fn answered(n: i64) -> Entry {
         id: format!("call-{n:06}"),
         ringing_at: None,
         answered_at: time(n + 1),
-        resume: Some(serde_json::json!({ "n": n })),
+        revision: 0,
+        resume: Some(n.to_be_bytes().as_slice().into()),
     })
 }
 
@@ -150,7 +151,7 @@ fn living_calls_and_registrations_come_back() {
         assert_eq!(ids, ["call-000001", "call-000002"]);
         assert_eq!(recovered.alive[0].answered, None);
         let answer = recovered.alive[1].answered.as_ref().unwrap();
-        assert_eq!(answer.resume, Some(serde_json::json!({ "n": 2 })));
+        assert_eq!(answer.resume.as_deref(), Some(&2_i64.to_be_bytes()[..]));
         let aors: Vec<_> = recovered.registrations.iter().map(|r| r.aor.as_str()).collect();
         assert_eq!(aors, ["sip:alice@tandem"]);
         assert_eq!(segments(&path).len(), 1);
@@ -190,7 +191,7 @@ fn segments_rotate_and_living_calls_are_carried_over() {
     journal.append(setup(0));
     let mut big = answered(0);
     if let Entry::CallAnswered(answer) = &mut big {
-        answer.resume = Some(serde_json::Value::String("x".repeat(900_000)));
+        answer.resume = Some(vec![b'x'; 900_000].into());
     }
     for _ in 0..20 {
         journal.append(big.clone());
@@ -205,6 +206,59 @@ fn segments_rotate_and_living_calls_are_carried_over() {
     let (_journal, recovered) = Journal::open(&path, store).unwrap();
     assert_eq!(recovered.alive.len(), 1);
     assert!(recovered.alive[0].answered.is_some());
+}
+
+#[test]
+fn what_is_carried_over_does_not_hide_what_is_newer() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = store_in(folder.path());
+    let path = folder.path().join("journal");
+    let state = |revision: u8| {
+        let Entry::CallAnswered(mut answer) = answered(0) else { unreachable!() };
+        (answer.revision, answer.resume) = (revision.into(), Some([revision].as_slice().into()));
+        Entry::CallAnswered(answer)
+    };
+    let acknowledged =
+        |revision| Entry::CallAcknowledged(CallAcknowledged { id: "call-000000".into(), revision });
+    std::fs::create_dir_all(&path).unwrap();
+    for (order, known) in [
+        (vec![state(2), state(1)], false),
+        (vec![state(1), state(2), acknowledged(1)], false),
+        (vec![state(1), acknowledged(1), state(2), acknowledged(2)], true),
+        (vec![state(2), acknowledged(2), state(1), acknowledged(1)], true),
+    ] {
+        let entries = [vec![setup(0)], order].concat();
+        let frames: Vec<u8> = entries.iter().flat_map(|it| frame::encode(it).unwrap()).collect();
+        std::fs::write(path.join("00000000000000000001.tj"), &frames).unwrap();
+        // Twice, once from the old segment and once from what was carried over.
+        for _ in 0..2 {
+            let (journal, recovered) = Journal::open(&path, store.clone()).unwrap();
+            let call = &recovered.alive[0];
+            assert_eq!(call.answered.as_ref().unwrap().resume.as_deref(), Some(&[2][..]));
+            assert_eq!(call.acknowledged, known);
+            journal.close();
+        }
+        for segment in segments(&path) {
+            std::fs::remove_file(path.join(segment)).unwrap();
+        }
+    }
+}
+
+#[test]
+fn what_can_wait_goes_out_with_the_next_entry_or_soon() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = store_in(folder.path());
+    let path = folder.path().join("journal");
+    let (journal, _) = Journal::open(&path, store).unwrap();
+    let entries = || {
+        let segment = segments(&path).pop().unwrap();
+        frame::decode_all(&std::fs::read(path.join(segment)).unwrap()).0
+    };
+    journal.append_later(setup(0));
+    journal.append(setup(1));
+    assert_eq!(entries(), [setup(0), setup(1)]);
+    journal.append_later(setup(2));
+    wait_for("written", || entries().len() == 3);
 }
 
 /// Appends calls for ever and says which append returned; runs as a child of the next test.

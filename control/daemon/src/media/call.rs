@@ -161,7 +161,7 @@ impl Leg {
 }
 
 /// An offer that is not answered finally.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Offer {
     pub(super) from: u8,
     pub(super) to: u8,
@@ -177,7 +177,6 @@ pub(super) struct Call {
     /// The worker that owns all its terminations.
     pub(super) worker: Option<u16>,
     pub(super) legs: Vec<Leg>,
-    #[serde(skip)]
     pub(super) offers: Vec<Offer>,
     /// The leg whose final answer won.
     pub(super) winner: Option<u8>,

@@ -2,8 +2,8 @@
 //! wanted again, before the engine is attached. An engine that relays it already changes nothing
 //! and counts on; its lease is renewed by that.
 //!
-//! Offers that were not answered are not saved: who made one repeats it. Figures are not either:
-//! the engine has them.
+//! An offer that was not answered is taken over only if the ACK brings its answer: else who made it
+//! repeats it. Figures are not saved: the engine has them.
 
 use super::call::Call;
 use super::{CallKey, MediaPlane};
@@ -23,12 +23,16 @@ impl MediaPlane {
         self.calls.get(&call).map(|call| SavedMedia(Cow::Borrowed(call)))
     }
 
-    /// Takes over the media of a call of an earlier control.
-    pub fn adopt(&mut self, now: Instant, saved: SavedMedia<'_>) {
+    /// Takes over the media of a call of an earlier control; with its open offers if their answer
+    /// is yet to come.
+    pub fn adopt(&mut self, now: Instant, saved: SavedMedia<'_>, answer_due: bool) {
         let mut call = saved.0.into_owned();
+        if !answer_due {
+            call.offers.clear();
+        }
         for leg in &mut call.legs {
             for stream in &mut leg.streams {
-                *stream = stream.take().filter(|it| it.agreed && it.party.is_some());
+                *stream = stream.take().filter(|it| it.agreed || answer_due);
             }
             let handles = leg.streams.iter().flatten().map(|it| it.endpoint.handle);
             self.owners.extend(handles.map(|handle| (handle, (call.key, leg.id))));

@@ -75,6 +75,9 @@ pub struct Dialog {
     pub(super) bye_waiting: Option<ClientTx>,
     /// Requests of the peer in this dialog without a final response.
     pub(super) pending: Vec<ServerTx>,
+    /// Sequence number of our last request when another stack saved the dialog; that stack may
+    /// have sent further ones.
+    pub(super) saved_cseq: Option<u32>,
     /// The peer's INVITE that we answered with a reliable provisional response.
     pub(super) reliable_tx: Option<ServerTx>,
     /// CSeq number of our INVITE and RSeq of the last reliable provisional response to it.
@@ -145,6 +148,7 @@ impl Dialog {
             timers: TimerSet::default(),
             bye_waiting: None,
             pending: Vec::new(),
+            saved_cseq: None,
             reliable_tx: None,
             rseq_seen: None,
             pracks_due: VecDeque::new(),
@@ -231,6 +235,12 @@ impl Dialog {
             || self.invite_in.is_some()
             || self.ack_due.is_some()
             || self.accept.is_some()
+    }
+
+    /// Whether the transaction user has yet to acknowledge a 2xx.
+    #[must_use]
+    pub const fn owes_ack(&self) -> bool {
+        self.ack_due.is_some()
     }
 
     /// The URI that the next request is sent to: the first route, else the remote target.

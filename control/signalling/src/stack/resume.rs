@@ -85,6 +85,36 @@ impl SavedDialog {
         self.flow.name = name;
     }
 
+    /// Whether the user has yet to acknowledge a 2xx.
+    #[must_use]
+    pub const fn owes_ack(&self) -> bool {
+        self.ack_due.is_some()
+    }
+
+    /// Call-ID.
+    #[must_use]
+    pub fn call_id(&self) -> &str {
+        &self.call_id
+    }
+
+    /// Our address as in From of our requests, with tag.
+    #[must_use]
+    pub fn local_party(&self) -> &[u8] {
+        &self.local_party
+    }
+
+    /// The peer's address as in To of our requests, with tag.
+    #[must_use]
+    pub fn remote_party(&self) -> &[u8] {
+        &self.remote_party
+    }
+
+    /// URI of the peer's Contact.
+    #[must_use]
+    pub fn remote_target(&self) -> &str {
+        &self.remote_target
+    }
+
     /// Whether a 2xx of ours waits for its ACK.
     #[must_use]
     pub const fn awaits_ack(&self) -> bool {
@@ -168,6 +198,7 @@ impl Stack {
         dialog.remote_target = saved.remote_target;
         dialog.route_set = saved.route_set;
         dialog.local_cseq = saved.local_cseq.saturating_add(CSEQ_AHEAD).min(MAX_CSEQ);
+        dialog.saved_cseq = Some(saved.local_cseq);
         dialog.remote_cseq = saved.remote_cseq;
         dialog.behind_nat = saved.behind_nat;
         dialog.ack_due = saved.ack_due;
@@ -206,6 +237,18 @@ impl Stack {
         if let Some(dialog) = self.dialogs.get_mut(id) {
             dialog.acks.push(SentAck { cseq, flow, bytes });
         }
+    }
+
+    /// Acknowledges the 2xx to a re-INVITE that another stack sent after it had saved the dialog:
+    /// else the peer would give the call up. False if it was none.
+    pub(super) fn ack_for_earlier_stack(&mut self, id: Key, cseq: u32) -> bool {
+        let Some(dialog) = self.live_dialog(id) else { return false };
+        let Some(saved) = dialog.saved_cseq else { return false };
+        if !(saved + 1..=saved.saturating_add(CSEQ_AHEAD)).contains(&cseq) {
+            return false;
+        }
+        self.restore_ack(id, SavedAck { cseq, with_body: None });
+        self.repeat_ack(id, cseq)
     }
 
     fn repeat_accept_until_acknowledged(&mut self, now: Instant, id: Key) {

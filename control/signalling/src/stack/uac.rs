@@ -245,7 +245,7 @@ impl Stack {
 
     /// Sends the ACK again that answered this INVITE; false if there was none. Nothing happens
     /// while the transaction user has yet to give it.
-    fn repeat_ack(&mut self, id: Key, cseq: u32) -> bool {
+    pub(super) fn repeat_ack(&mut self, id: Key, cseq: u32) -> bool {
         let Some(dialog) = self.dialogs.get(id) else { return false };
         if dialog.ack_due == Some(cseq) {
             return true;
@@ -263,7 +263,8 @@ impl Stack {
         let (local, remote) = (response.from_tag(), response.to_tag());
         let print = self.dialog_print(call_id, local.unwrap_or(""), remote.unwrap_or(""));
         let Some(&id) = self.dialog_index.get(&print) else { return false };
-        response.cseq().is_ok_and(|cseq| self.repeat_ack(id, cseq.number))
+        let Ok(cseq) = response.cseq() else { return false };
+        self.repeat_ack(id, cseq.number) || self.ack_for_earlier_stack(id, cseq.number)
     }
 
     /// See [`Stack::ack`].

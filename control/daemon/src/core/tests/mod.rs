@@ -468,6 +468,7 @@ fn build(
     let server = [SERVER.parse().unwrap()];
     let switch = Switch::new(Parts {
         settings: Settings::new(config, &Addresses::plain(&server, &server)),
+        boot: 1,
         seed: [seed; 40],
         now,
         wall: wall(now),

@@ -9,7 +9,7 @@ fn next(bench: &Bench) -> (Bench, usize) {
     let saved = rmp_serde::to_vec(&bench.media.save(CALL).unwrap()).unwrap();
     bench.link.state().puts = 0;
     let mut media = MediaPlane::new(MediaConfig::default(), Box::new(bench.link.clone()));
-    media.adopt(NOW, rmp_serde::from_slice(&saved).unwrap());
+    media.adopt(NOW, rmp_serde::from_slice(&saved).unwrap(), false);
     (Bench { link: bench.link.clone(), media }, saved.len())
 }
 
