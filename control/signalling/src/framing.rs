@@ -22,6 +22,9 @@ use crate::message::Message;
 use crate::method::Method;
 use crate::text;
 
+/// What asks the peer of a stream for a [`PONG`] (RFC 5626 §3.5.1).
+pub const PING: &[u8] = b"\r\n\r\n";
+
 /// What answers a [`Frame::Ping`].
 pub const PONG: &[u8] = b"\r\n";
 
@@ -127,7 +130,12 @@ impl Framer {
         if let Some(broken) = &self.broken {
             return Err(broken.clone());
         }
-        self.advance().inspect_err(|error| {
+        let frame = self.advance();
+        if matches!(frame, Ok(None)) && self.pending() == 0 {
+            // A connection that is silent holds no memory.
+            (self.buffer, self.start, self.scanned) = (Vec::new(), 0, 0);
+        }
+        frame.inspect_err(|error| {
             self.broken = Some(error.clone());
             self.buffer = Vec::new();
             self.start = 0;

@@ -3,7 +3,7 @@
 use super::Finding;
 use crate::cli::runfile::RunFile;
 use crate::config::Config;
-use crate::config::types::SipTransport;
+use crate::net::Tls;
 use std::collections::BTreeSet;
 use std::fs;
 use std::io;
@@ -11,37 +11,49 @@ use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::ops::RangeInclusive;
 use std::path::Path;
 use tandem_contract::limits::port_pairs;
+use tandem_signalling::stack::Transport;
 
 /// Looks at the network.
 #[must_use]
 pub fn look(config: &Config, data: &Path) -> Vec<Finding> {
     let own = RunFile::read(data);
     let mut findings = vec![sip(config, own.as_ref()), http(config, own.as_ref())];
+    findings.extend(certificates(config));
     findings.extend(media(config, own.is_some()));
     findings
 }
 
 fn sip(config: &Config, own: Option<&RunFile>) -> Finding {
-    for address in &config.sip.listen {
-        for transport in &config.sip.transports {
-            let (result, ours) = match transport {
-                SipTransport::Udp => {
-                    (UdpSocket::bind(address).map(drop), own.map(|run| &run.sip_udp))
-                }
-                SipTransport::Tcp => {
-                    (TcpListener::bind(address).map(drop), own.map(|run| &run.sip_tcp))
-                }
-            };
-            if ours.is_some_and(|ours| ours.contains(address)) {
-                continue;
-            }
-            if let Err(error) = result {
-                return refused("sip", "sip.listen", *address, &error);
-            }
+    let sockets = config.sip.sockets();
+    for (transport, address, key) in &sockets {
+        let result = match transport {
+            Transport::Udp => UdpSocket::bind(address).map(drop),
+            _ => TcpListener::bind(address).map(drop),
+        };
+        if own.is_some_and(|own| own.sip(*transport).contains(address)) {
+            continue;
+        }
+        if let Err(error) = result {
+            return refused("sip", key, *address, &error);
         }
     }
-    let list: Vec<String> = config.sip.listen.iter().map(SocketAddr::to_string).collect();
+    let list: Vec<String> = sockets
+        .iter()
+        .map(|(transport, at, _)| format!("{} {at}", transport.via_name().to_lowercase()))
+        .collect();
     Finding::ok("sip", format!("{} can be used", list.join(", ")))
+}
+
+/// Whether certificates and keys can be read and fit each other.
+fn certificates(config: &Config) -> Option<Finding> {
+    let files = config.sip.tls_files();
+    files.paths().next()?;
+    Some(match Tls::load(files) {
+        Ok(_) => Finding::ok("sip.tls", "certificate, key and authorities can be used"),
+        Err(error) => {
+            Finding::error("sip.tls", error.to_string(), "mend the file, or name another one")
+        }
+    })
 }
 
 fn http(config: &Config, own: Option<&RunFile>) -> Finding {
@@ -181,7 +193,7 @@ mod tests {
         let address = udp.local_addr().unwrap();
         let mut config = Config::default();
         config.sip.listen = vec![address];
-        config.sip.transports = vec![SipTransport::Udp];
+        config.sip.transports = vec![crate::config::types::SipTransport::Udp];
         assert_eq!(sip(&config, None).standing, super::super::Standing::Error);
         let run = RunFile {
             pid: 1,
@@ -190,6 +202,9 @@ mod tests {
             http: address,
             sip_udp: vec![address],
             sip_tcp: vec![],
+            sip_tls: vec![],
+            sip_ws: vec![],
+            sip_wss: vec![],
             realm: String::new(),
             algorithms: vec![],
             store: Path::new("x").into(),

@@ -20,6 +20,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tandem_hw::limits::{OpenFiles, raise_open_files};
+use tandem_signalling::stack::Transport;
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -232,6 +233,9 @@ impl Running {
             http: self.http,
             sip_udp: self.core.udp_addresses().to_vec(),
             sip_tcp: self.core.tcp_addresses().to_vec(),
+            sip_tls: self.core.addresses().of(Transport::Tls).to_vec(),
+            sip_ws: self.core.addresses().of(Transport::Ws).to_vec(),
+            sip_wss: self.core.addresses().of(Transport::Wss).to_vec(),
             realm: self.config.sip.realm.clone(),
             algorithms: self.config.registrar.algorithms.clone(),
             store,
@@ -246,11 +250,11 @@ impl Running {
     }
 
     fn banner(&self, data: &Path, files: OpenFiles) -> String {
-        let list = |transport: &str, addresses: &[SocketAddr]| -> Vec<String> {
-            addresses.iter().map(|address| format!("{transport} {address}")).collect()
-        };
-        let mut sip = list("udp", self.core.udp_addresses());
-        sip.extend(list("tcp", self.core.tcp_addresses()));
+        let addresses = self.core.addresses();
+        let sip: Vec<String> = addresses
+            .iter()
+            .map(|(transport, at)| format!("{} {at}", transport.via_name().to_lowercase()))
+            .collect();
         let stats = self.shared.stats();
         let engine = &stats.engine;
         let calls = match engine.endpoint_limit {
@@ -276,13 +280,7 @@ impl Running {
             last = media.port_max,
             limit = files.soft,
             data = data.display(),
-            registrar = self
-                .core
-                .udp_addresses()
-                .first()
-                .or(self.core.tcp_addresses().first())
-                .map(SocketAddr::to_string)
-                .unwrap_or_default(),
+            registrar = addresses.iter().next().map(|(_, at)| at.to_string()).unwrap_or_default(),
         )
     }
 

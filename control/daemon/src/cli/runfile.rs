@@ -8,6 +8,7 @@ use std::io::{self, Read, Seek, Write};
 use std::net::SocketAddr;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use tandem_signalling::stack::Transport;
 
 /// What a running daemon tells of itself.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,6 +25,15 @@ pub struct RunFile {
     pub sip_udp: Vec<SocketAddr>,
     /// Where SIP listens on TCP.
     pub sip_tcp: Vec<SocketAddr>,
+    /// Where SIP listens on TLS.
+    #[serde(default)]
+    pub sip_tls: Vec<SocketAddr>,
+    /// Where SIP listens on WebSocket.
+    #[serde(default)]
+    pub sip_ws: Vec<SocketAddr>,
+    /// Where SIP listens on secure WebSocket.
+    #[serde(default)]
+    pub sip_wss: Vec<SocketAddr>,
     /// Realm of the users.
     pub realm: String,
     /// Digest algorithms that phones are asked for.
@@ -33,6 +43,18 @@ pub struct RunFile {
 }
 
 impl RunFile {
+    /// Where SIP listens on a transport.
+    #[must_use]
+    pub fn sip(&self, transport: Transport) -> &[SocketAddr] {
+        match transport {
+            Transport::Udp => &self.sip_udp,
+            Transport::Tcp => &self.sip_tcp,
+            Transport::Tls => &self.sip_tls,
+            Transport::Ws => &self.sip_ws,
+            Transport::Wss => &self.sip_wss,
+        }
+    }
+
     /// Where it lies in a data folder.
     #[must_use]
     pub fn path(data: &Path) -> PathBuf {
@@ -150,6 +172,9 @@ mod tests {
             http: "127.0.0.1:8080".parse().unwrap(),
             sip_udp: vec!["127.0.0.1:5060".parse().unwrap()],
             sip_tcp: vec![],
+            sip_tls: vec![],
+            sip_ws: vec![],
+            sip_wss: vec![],
             realm: "tandem".into(),
             algorithms: vec![],
             store: "data/tandem.db".into(),

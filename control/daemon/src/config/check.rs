@@ -3,7 +3,6 @@
 use super::settings::Config;
 use crate::call::fork::MAX_BRANCHES;
 use crate::net::limits::MAX_CONNECTIONS;
-use std::collections::HashSet;
 use std::net::SocketAddr;
 use tandem_contract::limits;
 
@@ -14,6 +13,7 @@ pub(super) type Finding = (&'static str, String);
 pub(super) fn check(config: &Config) -> Vec<Finding> {
     let mut findings = Vec::new();
     sip(config, &mut findings);
+    findings.extend(super::sockets::check(config));
     registrar(config, &mut findings);
     call(config, &mut findings);
     dns(config, &mut findings);
@@ -38,12 +38,6 @@ fn sip(config: &Config, findings: &mut Vec<Finding>) {
     let sip = &config.sip;
     if sip.listen.is_empty() {
         findings.push(("sip.listen", "at least one address is needed".into()));
-    }
-    let mut seen = HashSet::new();
-    for address in &sip.listen {
-        if !seen.insert(address) && address.port() != 0 {
-            findings.push(("sip.listen", format!("{address} is there twice")));
-        }
     }
     if sip.transports.is_empty() {
         findings.push(("sip.transports", "at least one of \"udp\" and \"tcp\" is needed".into()));

@@ -11,6 +11,7 @@
 mod check;
 mod check_routing;
 pub mod settings;
+pub mod sockets;
 pub mod trunk;
 pub mod types;
 

@@ -1,6 +1,7 @@
 //! All settings: one definition each gives the key, its default, its sentence, and what
 //! `tandem run --print-config` shows.
 
+use super::sockets::ListenAt;
 use super::trunk::{CallerId, Network, Secret};
 use super::types::{Advertised, Algorithm, DnsServer, LogFormat, PortKind, Ring, SipTransport};
 use crate::route::failover::{Cause, Failover};
@@ -52,6 +53,30 @@ section! {
         listen: Vec<SocketAddr> = vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 5060))];
         /// Transports on each of them: "udp", "tcp".
         transports: Vec<SipTransport> = vec![SipTransport::Udp, SipTransport::Tcp];
+        /// Addresses to listen on for SIP over TLS; without a port on 5061. Needs a certificate.
+        tls_listen: Vec<ListenAt<5061>> = Vec::new();
+        /// Addresses to listen on for SIP over WebSocket (RFC 7118); without a port on 8088. Browsers
+        /// take it from pages without TLS alone.
+        ws_listen: Vec<ListenAt<8088>> = Vec::new();
+        /// Addresses to listen on for SIP over secure WebSocket; without a port on 8443. Needs a
+        /// certificate.
+        wss_listen: Vec<ListenAt<8443>> = Vec::new();
+        /// PEM file of our certificate, followed by those between it and its authority. Read again
+        /// when it changes.
+        tls_certificate: String = String::new();
+        /// PEM file of its key.
+        tls_key: String = String::new();
+        /// PEM file of the authorities whose certificates peers must show that connect to
+        /// tls_listen; empty to ask for none.
+        tls_client_ca: String = String::new();
+        /// Whether such peers are refused without a certificate.
+        tls_client_required: bool = true;
+        /// PEM file of the authorities of servers that we connect to; empty for those of the system.
+        tls_ca: String = String::new();
+        /// Whether servers that we connect to have to prove their name.
+        tls_verify: bool = true;
+        /// A WebSocket without traffic is pinged after this time, s; 0 for never.
+        ws_ping_s: u32 = 30;
         /// Addresses that others see instead of ours (1:1 NAT of a cloud): "203.0.113.7" for all of
         /// its family, or "10.0.0.5=203.0.113.7" for one of ours.
         advertised: Vec<Advertised> = Vec::new();
@@ -77,9 +102,9 @@ section! {
         /// Requests outside of calls (MESSAGE, OPTIONS, INFO, PUBLISH) that are on their way to a
         /// phone at the same time; beyond it new ones are answered with 503.
         max_relayed: u32 = 10_000;
-        /// TCP connections at the same time.
+        /// Connections at the same time, of all transports but UDP.
         max_connections: u32 = 16_384;
-        /// A TCP connection without traffic is closed after this time, s.
+        /// A connection without traffic is closed after this time, s.
         connection_idle_s: u32 = 3_600;
     }
 }
@@ -98,6 +123,9 @@ section! {
         /// OPTIONS is sent to each contact over UDP after this time, s, so that the way through its
         /// NAT stays open; 0 for never.
         ping_s: u32 = 0;
+        /// Phones that keep their flow alive (RFC 5626) are told to show a sign of life this often, s;
+        /// a silent flow is given up shortly after. 0 for no such promise.
+        flow_timer_s: u32 = 120;
         /// Lifetime of a nonce, s; then the phone is challenged again.
         nonce_lifetime_s: u32 = 300;
         /// Digest algorithms offered, the best first (RFC 8760): "SHA-256", "MD5". Phones that know

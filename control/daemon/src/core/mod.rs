@@ -24,14 +24,12 @@ pub use switch::{Parts, Switch};
 pub use world::World;
 
 use crate::config::Config;
-use crate::config::types::SipTransport;
 use crate::journal::{Journal, Recovered};
 use crate::locate::dns::DnsThread;
 use crate::media::MediaPlane;
-use crate::net::{Addresses, Net, NetError, Waker};
+use crate::net::{Addresses, Net, NetError, TlsError, TlsWatch, Waker};
 use crate::snapshot::{Query, Shared};
 use crate::store::users::UserList;
-use core::time::Duration;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -64,6 +62,9 @@ pub enum StartError {
     /// The SIP sockets.
     #[error(transparent)]
     Net(#[from] NetError),
+    /// Certificates and keys.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// The system has no random numbers.
     #[error("the system gives no random numbers: {0}")]
     Random(getrandom::Error),
@@ -78,6 +79,7 @@ pub struct CoreHandle {
     addresses: Addresses,
     stop: Arc<AtomicBool>,
     waker: Waker,
+    tls: Option<TlsWatch>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -104,6 +106,13 @@ impl CoreHandle {
     #[must_use]
     pub fn is_running(&self) -> bool {
         self.thread.as_ref().is_some_and(|thread| !thread.is_finished())
+    }
+
+    /// Reads certificates and keys again; without it that happens when their files change.
+    pub fn reload_certificates(&self) {
+        if let Some(tls) = &self.tls {
+            tls.reload();
+        }
     }
 
     /// Asks the thread to stop, without waiting: no new calls (503), all calls are ended with BYE
@@ -137,10 +146,12 @@ impl Drop for CoreHandle {
 /// [`StartError`]; for a busy or foreign address it names the remedy.
 pub fn start(start: Start) -> Result<CoreHandle, StartError> {
     let sip = &start.config.sip;
-    let on = |transport| if sip.transports.contains(&transport) { &sip.listen[..] } else { &[] };
-    let idle = Duration::from_secs(sip.connection_idle_s.into());
-    let mut net = Net::open(on(SipTransport::Udp), on(SipTransport::Tcp), idle)?;
-    net.limit_connections(sip.max_connections);
+    let options = sip.net_options()?;
+    let tls = match &options.tls {
+        Some(tls) if tls.files().paths().next().is_some() => Some(TlsWatch::start(tls.clone())?),
+        _ => None,
+    };
+    let net = Net::open(options)?;
     let addresses = net.addresses();
     let mut seed = [0; 40];
     getrandom::fill(&mut seed).map_err(StartError::Random)?;
@@ -171,7 +182,7 @@ pub fn start(start: Start) -> Result<CoreHandle, StartError> {
     let stop = Arc::new(AtomicBool::new(false));
     let worker = thread::Worker::new(net, switch, engine, start.queries, stop.clone())?;
     let thread = std::thread::Builder::new().name("sip".into()).spawn(move || worker.run())?;
-    Ok(CoreHandle { addresses, stop, waker, thread: Some(thread) })
+    Ok(CoreHandle { addresses, stop, waker, tls, thread: Some(thread) })
 }
 
 /// Which start of the machine this is: a hash of the system's identifier, 0 if it has none.

@@ -38,6 +38,8 @@ pub struct Settings {
     pub default_expires_s: u32,
     /// Contacts per user.
     pub max_contacts: usize,
+    /// How often phones that keep their flow alive are told to show it.
+    pub flow_timer: Option<Duration>,
     /// Lifetime of nonces.
     pub nonce_lifetime: Duration,
     /// Digest algorithms offered, the best first.
@@ -103,6 +105,7 @@ impl Settings {
             max_expires_s: registrar.max_expires_s,
             default_expires_s: registrar.default_expires_s,
             max_contacts: count(registrar.max_contacts),
+            flow_timer: (registrar.flow_timer_s > 0).then(|| seconds(registrar.flow_timer_s)),
             nonce_lifetime: seconds(registrar.nonce_lifetime_s),
             algorithms: registrar.algorithms.clone(),
             no_answer: seconds(call.no_answer_s),

@@ -8,10 +8,11 @@ use crate::journal::{Entry, Journal, Recovered};
 use crate::locate::{Locator, dns::Dns};
 use crate::logging::Redacted;
 use crate::media::{MediaEvent, MediaPlane};
-use crate::registrar::{Registrar, bindings::Change};
+use crate::registrar::{self, Registrar, bindings::Change};
 use crate::relay::Relays;
 use crate::snapshot::{ControlEvent, Query, Shared};
 use crate::store::users::UserList;
+use core::time::Duration;
 use jiff::Timestamp;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -58,6 +59,8 @@ pub struct Switch {
     pub(super) recovery: Recovery,
     /// The engine came or went since the figures were published.
     engine_changed: bool,
+    /// Connections that their phones keep alive, and how often.
+    kept_flows: Vec<(u64, Duration)>,
     /// Answers that no transaction sends.
     refusals: VecDeque<(Flow, Arc<[u8]>)>,
 }
@@ -92,6 +95,7 @@ impl Switch {
             relays: Relays::new(),
             recovery,
             engine_changed: false,
+            kept_flows: Vec::new(),
             refusals: VecDeque::new(),
         };
         switch.check_users();
@@ -291,6 +295,12 @@ impl Switch {
         let world = &mut self.world;
         let (reply, changes) =
             world.registrar.handle_register(world.now, world.wall, &world.settings, request, flow);
+        let timer = world.settings.flow_timer;
+        let told = registrar::outbound::announce(request, &reply, timer);
+        if let (Some(timer), Some(_), true) = (timer, &told, flow.connection != 0) {
+            self.kept_flows.push((flow.connection, timer));
+        }
+        let reply = told.unwrap_or(reply);
         for change in changes {
             match change {
                 Change::Put(registration) => {
@@ -308,6 +318,17 @@ impl Switch {
             }
         }
         self.world.respond(tx, reply);
+    }
+
+    /// Connections on which a sign of life was agreed on since this was asked last, and how often.
+    pub fn take_kept_flows(&mut self) -> Vec<(u64, Duration)> {
+        core::mem::take(&mut self.kept_flows)
+    }
+
+    /// The name that the peer of a flow has to prove.
+    #[must_use]
+    pub fn peer_name(&self, flow: &Flow) -> Option<&Arc<str>> {
+        self.world.names.get(flow.name)
     }
 
     fn unregistered(&self, aor: String, contact: String, expired: bool) {

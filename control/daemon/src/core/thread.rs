@@ -105,6 +105,9 @@ impl Worker {
         while let Ok(query) = self.queries.try_recv() {
             self.switch.answer(query);
         }
+        for (connection, every) in self.switch.take_kept_flows() {
+            self.net.expect_keep_alives(connection, every);
+        }
         self.check_stop(now);
         self.flush(now);
         if self.switch.take_engine_changed() || now >= self.next_publish {
@@ -116,7 +119,8 @@ impl Worker {
     /// Sends what is to be sent; what cannot be sent may cause more.
     fn flush(&mut self, now: Instant) {
         while let Some((flow, bytes)) = self.switch.poll_transmit() {
-            if let Err(error) = self.net.send(now, &flow, &bytes) {
+            let name = self.switch.peer_name(&flow);
+            if let Err(error) = self.net.send(now, &flow, name, &bytes) {
                 tracing::debug!(?error, "a message could not be sent");
                 self.switch.handle_transport_error(flow);
             }

@@ -19,7 +19,7 @@ pub enum NetError {
         next = address.port().checked_add(10).unwrap_or(5070)
     )]
     Busy {
-        /// `UDP` or `TCP`.
+        /// The transport, as in a Via.
         transport: &'static str,
         /// The address that was asked for.
         address: SocketAddr,
@@ -31,7 +31,7 @@ pub enum NetError {
          phones shall see"
     )]
     NotLocal {
-        /// `UDP` or `TCP`.
+        /// The transport, as in a Via.
         transport: &'static str,
         /// The address that was asked for.
         address: SocketAddr,
@@ -42,7 +42,7 @@ pub enum NetError {
          Remedy: use a port of 1024 or more, or give the process CAP_NET_BIND_SERVICE"
     )]
     Denied {
-        /// `UDP` or `TCP`.
+        /// The transport, as in a Via.
         transport: &'static str,
         /// The address that was asked for.
         address: SocketAddr,
@@ -50,7 +50,7 @@ pub enum NetError {
     /// Anything else that the system says.
     #[error("SIP {transport} address {address}: {error}")]
     Bind {
-        /// `UDP` or `TCP`.
+        /// The transport, as in a Via.
         transport: &'static str,
         /// The address that was asked for.
         address: SocketAddr,
@@ -105,19 +105,34 @@ pub(super) fn udp(address: SocketAddr) -> Result<UdpSocket, NetError> {
     bound.map_err(|error| explain("UDP", address, error))
 }
 
-/// Binds a TCP listener.
+/// What every connection has: small messages go at once, and peers that are gone without a word
+/// are found. What is accepted has it from its listener.
+pub(super) fn prepare_stream(fd: &OwnedFd) {
+    // A system without one of them does without it.
+    let _ = sockopt::set_tcp_nodelay(fd, true);
+    let _ = sockopt::set_socket_keepalive(fd, true);
+    let _ = sockopt::set_tcp_keepidle(fd, limits::PROBE_AFTER);
+    let _ = sockopt::set_tcp_keepintvl(fd, limits::PROBE_EVERY);
+    let _ = sockopt::set_tcp_keepcnt(fd, limits::PROBES);
+}
+
+/// Binds the listener of a stream transport.
 ///
 /// # Errors
 /// [`NetError`], with the remedy.
-pub(super) fn tcp(address: SocketAddr) -> Result<TcpListener, NetError> {
+pub(super) fn stream(
+    transport: &'static str,
+    address: SocketAddr,
+) -> Result<TcpListener, NetError> {
     let bound = socket(address, SocketType::STREAM).and_then(|fd| {
         // Connections of a previous run in TIME-WAIT must not keep the port.
         sockopt::set_socket_reuseaddr(&fd, true)?;
+        prepare_stream(&fd);
         rustix::net::bind(&fd, &address)?;
         rustix::net::listen(&fd, 1024)?;
         Ok(TcpListener::from(fd))
     });
-    bound.map_err(|error| explain("TCP", address, error))
+    bound.map_err(|error| explain(transport, address, error))
 }
 
 #[cfg(test)]
@@ -134,7 +149,7 @@ mod tests {
 
     #[test]
     fn a_foreign_address_is_named_with_its_remedy() {
-        let text = tcp("192.0.2.1:5060".parse().unwrap()).unwrap_err().to_string();
+        let text = stream("TCP", "192.0.2.1:5060".parse().unwrap()).unwrap_err().to_string();
         assert!(text.contains("not an address of this machine"), "{text}");
     }
 }

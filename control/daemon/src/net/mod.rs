@@ -1,31 +1,49 @@
-//! The signalling sockets: UDP and TCP, IPv4 and IPv6, on one thread, without waiting for any peer.
+//! The signalling sockets: UDP, TCP, TLS, WebSocket and secure WebSocket, IPv4 and IPv6, on one
+//! thread, without waiting for any peer.
 //!
 //! [`Net::wait`] sleeps until something is ready, [`Net::next_input`] takes messages one by one, and
-//! [`Net::send`] writes on the flow that the stack names. A TCP flow with connection 0 means "the
-//! connection to this address, opened if there is none".
+//! [`Net::send`] writes on the flow that the stack names. A flow of a stream with connection 0 means
+//! "the connection to this peer, opened if there is none".
+//!
+//! | file | what it holds |
+//! | --- | --- |
+//! | `bind` | sockets, and why they cannot be opened |
+//! | `streams` | connections as a whole: accepted, opened, found again, given up |
+//! | `connection` | one of them: its octets, its messages, its times |
+//! | `tls` | a TLS session without a socket; certificates from files, read again when they change |
+//! | `websocket` | a WebSocket without a socket |
+//! | `stun` | bindings on the SIP port |
+//! | [`names`] | the names that peers have to prove |
+//! | [`limits`] | every limit |
 
 mod addresses;
 mod bind;
 mod connection;
 pub mod limits;
 pub mod names;
+mod streams;
+mod stun;
+mod tls;
+mod websocket;
 
 pub use addresses::{Addresses, reachable_ip};
 pub use bind::NetError;
 pub use connection::{CloseReason, refusal};
 pub use names::PeerNames;
+pub use tls::files::{Tls, TlsError, TlsFiles};
+pub use tls::watch::TlsWatch;
 
 use addresses::named;
-use connection::{Connection, Read1};
+use connection::{Connection, Scratch};
 use core::mem::MaybeUninit;
 use core::time::Duration;
 use rustix::event::{EventfdFlags, Timespec, epoll, eventfd};
-use rustix::net::SocketType;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::io;
-use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
+use streams::Peer;
 use tandem_signalling::framing::is_keep_alive;
 use tandem_signalling::stack::{Flow, Transport};
 use tandem_wire::time::Instant;
@@ -100,6 +118,23 @@ pub enum SendError {
     TooMany,
     /// The system refused it (no route, message too long).
     Refused,
+    /// There is no name that the peer's certificate could hold.
+    NoName,
+}
+
+/// What the sockets are opened with.
+#[derive(Clone, Debug)]
+pub struct NetOptions {
+    /// Where to listen.
+    pub listen: Vec<(Transport, SocketAddr)>,
+    /// Certificates, for secure transports both ways.
+    pub tls: Option<Arc<Tls>>,
+    /// A connection that is silent for this time is closed.
+    pub idle: Duration,
+    /// A WebSocket that is silent for this time is pinged; `None` for never.
+    pub ping: Option<Duration>,
+    /// Connections at the same time, at most [`limits::MAX_CONNECTIONS`].
+    pub max_connections: usize,
 }
 
 /// Counters of the sockets.
@@ -107,7 +142,7 @@ pub enum SendError {
 pub struct NetCounters {
     /// Messages that the kernel's send buffer had no room for; retransmission covers them.
     pub udp_dropped: u64,
-    /// Empty datagrams and CRLF keep-alives over UDP.
+    /// Empty datagrams, CRLF keep-alives and STUN bindings over UDP.
     pub keepalives: u64,
     /// Connections refused because a table was full.
     pub connections_refused: u64,
@@ -139,27 +174,36 @@ pub struct Net {
     epoll: OwnedFd,
     wake: Waker,
     udp: Vec<(SocketAddr, UdpSocket)>,
-    listeners: Vec<(SocketAddr, TcpListener)>,
+    listeners: Vec<(Transport, SocketAddr, TcpListener)>,
+    /// Since when nothing is accepted, and until when.
+    accept_again: Option<Instant>,
     connections: HashMap<u64, Connection>,
-    by_remote: HashMap<SocketAddr, u64>,
+    by_peer: HashMap<Peer, u64>,
     per_peer: HashMap<IpAddr, usize>,
+    /// Accepted connections in their order, at least all that brought no message.
+    half_open: VecDeque<u64>,
+    /// How many of them brought no message.
+    unspoken: usize,
+    /// Octets of all messages that are not complete.
+    partial: usize,
     next_connection: u64,
-    idle: Duration,
+    options: NetOptions,
+    tls: Option<Arc<Tls>>,
     max_connections: usize,
     ready: VecDeque<(Token, bool, usize)>,
     closed: VecDeque<(Flow, CloseReason)>,
-    chunk: Vec<u8>,
+    scratch: Scratch,
     message: Vec<u8>,
     next_sweep: Instant,
     counters: NetCounters,
 }
 
 impl Net {
-    /// Opens UDP sockets and TCP listeners; `idle` ends silent connections.
+    /// Opens the sockets.
     ///
     /// # Errors
     /// [`NetError`] with the remedy, if one of them can't be opened.
-    pub fn open(udp: &[SocketAddr], tcp: &[SocketAddr], idle: Duration) -> Result<Self, NetError> {
+    pub fn open(options: NetOptions) -> Result<Self, NetError> {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).map_err(io::Error::from)?;
         let flags = EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK;
         let wake = Waker(Arc::new(eventfd(0, flags).map_err(io::Error::from)?));
@@ -168,37 +212,37 @@ impl Net {
             wake,
             udp: Vec::new(),
             listeners: Vec::new(),
+            accept_again: None,
             connections: HashMap::new(),
-            by_remote: HashMap::new(),
+            by_peer: HashMap::new(),
             per_peer: HashMap::new(),
+            half_open: VecDeque::new(),
+            unspoken: 0,
+            partial: 0,
             next_connection: 1,
-            idle,
-            max_connections: limits::MAX_CONNECTIONS,
+            tls: options.tls.clone(),
+            max_connections: options.max_connections.min(limits::MAX_CONNECTIONS),
             ready: VecDeque::new(),
             closed: VecDeque::new(),
-            chunk: vec![0; limits::MAX_DATAGRAM.max(limits::READ_CHUNK)],
+            scratch: Scratch::new(limits::MAX_DATAGRAM.max(limits::READ_CHUNK)),
             message: Vec::with_capacity(limits::MAX_DATAGRAM),
             next_sweep: Instant::ZERO,
             counters: NetCounters::default(),
+            options,
         };
         net.watch(&net.wake.0, Token::Wake, epoll::EventFlags::IN)?;
-        for &address in udp {
-            let socket = bind::udp(address)?;
-            net.watch(&socket, Token::Udp(net.udp.len()), epoll::EventFlags::IN)?;
-            net.udp.push((named(socket.local_addr()?), socket));
-        }
-        for &address in tcp {
-            let listener = bind::tcp(address)?;
-            net.watch(&listener, Token::Listener(net.listeners.len()), epoll::EventFlags::IN)?;
-            net.listeners.push((named(listener.local_addr()?), listener));
+        for (transport, address) in net.options.listen.clone() {
+            if transport == Transport::Udp {
+                let socket = bind::udp(address)?;
+                net.watch(&socket, Token::Udp(net.udp.len()), epoll::EventFlags::IN)?;
+                net.udp.push((named(socket.local_addr()?), socket));
+            } else {
+                let listener = bind::stream(transport.via_name(), address)?;
+                net.watch(&listener, Token::Listener(net.listeners.len()), epoll::EventFlags::IN)?;
+                net.listeners.push((transport, named(listener.local_addr()?), listener));
+            }
         }
         Ok(net)
-    }
-
-    /// Allows fewer connections than [`limits::MAX_CONNECTIONS`].
-    pub fn limit_connections(&mut self, limit: u32) {
-        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-        self.max_connections = limit.min(limits::MAX_CONNECTIONS);
     }
 
     fn watch(
@@ -230,7 +274,7 @@ impl Net {
     pub fn addresses(&self) -> Addresses {
         let mut all = Addresses::default();
         self.udp.iter().for_each(|(at, _)| all.add(Transport::Udp, *at));
-        self.listeners.iter().for_each(|(at, _)| all.add(Transport::Tcp, *at));
+        self.listeners.iter().for_each(|(transport, at, _)| all.add(*transport, *at));
         all
     }
 
@@ -275,6 +319,7 @@ impl Net {
         if now >= self.next_sweep {
             self.next_sweep = now + limits::SWEEP;
             self.sweep(now);
+            self.resume_accepting(now);
         }
         loop {
             if let Some((flow, reason)) = self.closed.pop_front() {
@@ -307,8 +352,18 @@ impl Net {
         let (local, socket) = self.udp.get(index)?;
         while *reads > 0 {
             *reads -= 1;
-            let Ok((len, remote)) = socket.recv_from(&mut self.chunk) else { return None };
-            let bytes = &self.chunk[..len];
+            let Ok((len, remote)) = socket.recv_from(&mut self.scratch.chunk) else {
+                return None;
+            };
+            let bytes = &self.scratch.chunk[..len];
+            if stun::is_stun(bytes) {
+                self.counters.keepalives += 1;
+                if let Some(answer) = stun::answer(bytes, remote) {
+                    // One that is lost is asked for again.
+                    let _ = socket.send_to(&answer, remote);
+                }
+                continue;
+            }
             if is_keep_alive(bytes) {
                 self.counters.keepalives += 1;
                 continue;
@@ -320,126 +375,21 @@ impl Net {
         None
     }
 
-    fn accept(&mut self, index: usize, now: Instant) {
-        for _ in 0..limits::READS_PER_TURN {
-            let Some((_, listener)) = self.listeners.get(index) else { return };
-            let Ok((stream, remote)) = listener.accept() else { return };
-            let held = self.per_peer.get(&remote.ip()).copied().unwrap_or(0);
-            if self.connections.len() >= self.max_connections
-                || held >= limits::MAX_CONNECTIONS_PER_PEER
-                || stream.set_nonblocking(true).is_err()
-            {
-                self.counters.connections_refused += 1;
-                continue;
-            }
-            let local = self.listeners[index].0;
-            self.add_connection(local, remote, stream, false, now);
-        }
-    }
-
-    fn add_connection(
-        &mut self,
-        local: SocketAddr,
-        remote: SocketAddr,
-        stream: TcpStream,
-        connecting: bool,
-        now: Instant,
-    ) -> Option<u64> {
-        // Messages are small and wait for an answer: send them at once.
-        let _ = stream.set_nodelay(true);
-        let id = self.next_connection;
-        let mut interest = epoll::EventFlags::IN | epoll::EventFlags::RDHUP;
-        if connecting {
-            interest |= epoll::EventFlags::OUT;
-        }
-        if self.watch(&stream, Token::Connection(id), interest).is_err() {
-            self.counters.connections_refused += 1;
-            return None;
-        }
-        self.next_connection += 1;
-        let flow = Flow::tcp(local, remote, id);
-        self.connections.insert(id, Connection::new(flow, stream, connecting, now));
-        self.by_remote.insert(remote, id);
-        *self.per_peer.entry(remote.ip()).or_default() += 1;
-        Some(id)
-    }
-
-    fn serve_connection(
-        &mut self,
-        id: u64,
-        writable: bool,
-        reads: &mut usize,
-        now: Instant,
-    ) -> Option<Flow> {
-        let connection = self.connections.get_mut(&id)?;
-        if writable && let Err(reason) = connection.handle_writable() {
-            self.close(id, reason);
-            return None;
-        }
-        let connection = self.connections.get_mut(&id)?;
-        let flow = connection.flow;
-        let chunk = &mut self.chunk[..limits::READ_CHUNK];
-        match connection.read(now, reads, chunk, &mut self.message) {
-            Read1::Message => return Some(flow),
-            Read1::Blocked => self.update_interest(id),
-            Read1::Closed(reason) => self.close(id, reason),
-        }
-        None
-    }
-
-    fn update_interest(&mut self, id: u64) {
-        let Some(connection) = self.connections.get_mut(&id) else { return };
-        let wants = connection.wants_write();
-        if wants == connection.watches_write {
-            return;
-        }
-        connection.watches_write = wants;
-        let mut interest = epoll::EventFlags::IN | epoll::EventFlags::RDHUP;
-        if wants {
-            interest |= epoll::EventFlags::OUT;
-        }
-        let data = Token::Connection(id).encode();
-        if epoll::modify(&self.epoll, &connection.stream, data, interest).is_err() {
-            self.close(id, CloseReason::Error);
-        }
-    }
-
-    fn close(&mut self, id: u64, reason: CloseReason) {
-        let Some(connection) = self.connections.remove(&id) else { return };
-        let remote = connection.flow.remote;
-        if self.by_remote.get(&remote) == Some(&id) {
-            self.by_remote.remove(&remote);
-        }
-        if let Some(count) = self.per_peer.get_mut(&remote.ip()) {
-            *count -= 1;
-            if *count == 0 {
-                self.per_peer.remove(&remote.ip());
-            }
-        }
-        *self.counters.closed.entry(reason.key()).or_default() += 1;
-        self.closed.push_back((connection.flow, reason));
-    }
-
-    fn sweep(&mut self, now: Instant) {
-        let overdue: Vec<(u64, CloseReason)> = self
-            .connections
-            .iter()
-            .filter_map(|(id, connection)| Some((*id, connection.overdue(now, self.idle)?)))
-            .collect();
-        for (id, reason) in overdue {
-            self.close(id, reason);
-        }
-    }
-
-    /// Sends one message; never waits.
+    /// Sends one message; never waits. `name` is the one of [`Flow::name`], which the peer has to
+    /// prove if a secure connection is opened to it.
     ///
     /// # Errors
     /// [`SendError`]; the stack must be told that the flow failed.
-    pub fn send(&mut self, now: Instant, flow: &Flow, bytes: &[u8]) -> Result<(), SendError> {
+    pub fn send(
+        &mut self,
+        now: Instant,
+        flow: &Flow,
+        name: Option<&Arc<str>>,
+        bytes: &[u8],
+    ) -> Result<(), SendError> {
         match flow.transport {
             Transport::Udp => self.send_datagram(flow, bytes),
-            Transport::Tcp => self.send_stream(now, flow, bytes),
-            Transport::Tls | Transport::Ws | Transport::Wss => Err(SendError::NoSocket),
+            _ => self.send_stream(now, flow, name, bytes),
         }
     }
 
@@ -459,44 +409,7 @@ impl Net {
             Err(_) => Err(SendError::Refused),
         }
     }
-
-    fn send_stream(&mut self, now: Instant, flow: &Flow, bytes: &[u8]) -> Result<(), SendError> {
-        let id = match flow.connection {
-            0 => match self.by_remote.get(&flow.remote) {
-                Some(id) => *id,
-                None => self.connect(now, flow)?,
-            },
-            id => id,
-        };
-        let connection = self.connections.get_mut(&id).ok_or(SendError::NoConnection)?;
-        match connection.write(bytes) {
-            Ok(()) => {
-                self.update_interest(id);
-                Ok(())
-            }
-            Err(reason) => {
-                self.close(id, reason);
-                Err(SendError::NoConnection)
-            }
-        }
-    }
-
-    fn connect(&mut self, now: Instant, flow: &Flow) -> Result<u64, SendError> {
-        if self.connections.len() >= self.max_connections {
-            self.counters.connections_refused += 1;
-            return Err(SendError::TooMany);
-        }
-        let fd = bind::socket(flow.remote, SocketType::STREAM).map_err(|_| SendError::TooMany)?;
-        // From the address that phones know, with any port.
-        let source = SocketAddr::new(flow.local.ip(), 0);
-        if !flow.local.ip().is_unspecified() && source.is_ipv4() == flow.remote.is_ipv4() {
-            rustix::net::bind(&fd, &source).map_err(|_| SendError::Refused)?;
-        }
-        match rustix::net::connect(&fd, &flow.remote) {
-            Ok(()) | Err(rustix::io::Errno::INPROGRESS) => {}
-            Err(_) => return Err(SendError::Refused),
-        }
-        let stream = TcpStream::from(fd);
-        self.add_connection(flow.local, flow.remote, stream, true, now).ok_or(SendError::TooMany)
-    }
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,11 +3,13 @@
 //! | file | what it holds |
 //! | --- | --- |
 //! | [`bindings`] | contacts of addresses of record, their order and their end: pure |
+//! | [`outbound`] | flows that their phones keep alive |
 //! | `auth` | digest challenges and credentials |
 //! | `register` | REGISTER and its answer |
 
 mod auth;
 pub mod bindings;
+pub mod outbound;
 mod register;
 
 pub use auth::Role;

@@ -89,7 +89,7 @@ impl Registrar {
             // RFC 3327 §5.3: the phone sees the path that is in force.
             reply = reply.header("Path", value);
         }
-        reply.header("Supported", "path")
+        reply.header("Supported", "path, outbound")
     }
 }
 
@@ -125,7 +125,7 @@ fn check_domain(settings: &Settings, request: &Message, flow: &Flow) -> Result<(
 fn check_require(request: &Message) -> Result<(), Reply> {
     let unknown: Vec<&str> = request
         .tokens(Header::Require)
-        .filter(|option| !option.eq_ignore_ascii_case("path"))
+        .filter(|option| !["path", "outbound"].iter().any(|it| option.eq_ignore_ascii_case(it)))
         .collect();
     if unknown.is_empty() {
         Ok(())
