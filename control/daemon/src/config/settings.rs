@@ -77,6 +77,9 @@ section! {
         tls_verify: bool = true;
         /// A WebSocket without traffic is pinged after this time, s; 0 for never.
         ws_ping_s: u32 = 30;
+        /// Requests over UDP above this size, octets, go over TCP, and over UDP only if the peer
+        /// takes no TCP (RFC 3261 §18.1.1); 0 for never.
+        udp_limit: u32 = 1_300;
         /// Addresses that others see instead of ours (1:1 NAT of a cloud): "203.0.113.7" for all of
         /// its family, or "10.0.0.5=203.0.113.7" for one of ours.
         advertised: Vec<Advertised> = Vec::new();

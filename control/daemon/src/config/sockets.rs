@@ -129,6 +129,10 @@ pub(super) fn check(config: &Config) -> Vec<(&'static str, String)> {
         let sentence = "has no effect without sip.tls_listen".into();
         findings.push(("sip.tls_client_ca", sentence));
     }
+    if !matches!(sip.udp_limit, 0 | 500..=65_000) {
+        let sentence = format!("{} is out of range: 0, or 500 to 65000", sip.udp_limit);
+        findings.push(("sip.udp_limit", sentence));
+    }
     if sip.ws_ping_s > 3_600 {
         findings.push(("sip.ws_ping_s", format!("{} is out of range: 0 to 3600", sip.ws_ping_s)));
     }

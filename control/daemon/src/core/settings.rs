@@ -221,6 +221,9 @@ fn stack_config(config: &Config, local: &Addresses) -> StackConfig {
         },
         advertised: advertised.collect(),
         product: sip.software.clone(),
+        udp_limit: usize::try_from(sip.udp_limit).unwrap_or(usize::MAX),
+        tcp: local.of(Transport::Tcp).to_vec(),
+        has_certificate: sip.tls_files().certificate.is_some(),
     }
 }
 

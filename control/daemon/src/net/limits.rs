@@ -33,9 +33,9 @@ pub const SLOW_SENDER: Duration = Duration::from_secs(20);
 pub const MAX_PARTIAL: usize = 64 * 1024 * 1024;
 /// Octets of a WebSocket upgrade request.
 pub const MAX_UPGRADE: usize = 8 * 1024;
-/// An outgoing connection, its TLS handshake included, must stand within this time (below timer B,
-/// so that the next contact still has its chance).
-pub const CONNECT: Duration = Duration::from_secs(8);
+/// An outgoing connection, its TLS handshake included, must stand within this time: two repetitions
+/// of a lost SYN, and far below timer B, so that the next server or UDP still has its chance.
+pub const CONNECT: Duration = Duration::from_secs(4);
 /// After a refusal for want of file descriptors or memory, connections are accepted again after
 /// this time.
 pub const ACCEPT_PAUSE: Duration = Duration::from_secs(1);

@@ -206,11 +206,12 @@ fn path(request: &Message) -> Result<Vec<String>, Reply> {
 /// believed: anything else would let a user aim calls at strangers.
 fn contact_flow(register: &Register<'_>, contact: &str) -> Flow {
     let flow = register.flow;
-    let wants_stream = Uri::parse(contact).is_ok_and(|uri| {
-        uri.param("transport").and_then(Transport::from_name).is_some_and(Transport::is_reliable)
+    let wants_flow = Uri::parse(contact).is_ok_and(|uri| {
+        let transport = uri.param("transport").and_then(Transport::from_name);
+        uri.param("ob").is_some() || transport.is_some_and(Transport::is_reliable)
     });
     let own_connection = flow.transport.is_reliable();
-    if own_connection || wants_stream || !register.path.is_empty() {
+    if own_connection || wants_flow || !register.path.is_empty() {
         return flow;
     }
     match address_of(contact) {

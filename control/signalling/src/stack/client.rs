@@ -5,6 +5,7 @@ use super::due::{Owner, TimerSet};
 use super::emit::{self, RequestHead};
 use super::flows::{Link, OnFlow};
 use super::identity::parse_branch;
+use super::large::Datagram;
 use super::machine::{Action, Reliability, Timer, client_invite, client_request};
 use super::slab::Key;
 use super::types::{ClientTx, Event, Flow, Output, StackError, Transport};
@@ -32,7 +33,7 @@ pub(super) enum Input {
 }
 
 impl Machine {
-    const fn new(method: Method) -> Self {
+    pub(super) const fn new(method: Method) -> Self {
         match method {
             Method::Invite => Self::Invite(client_invite::State::Calling),
             _ => Self::Request(client_request::State::Trying),
@@ -137,11 +138,13 @@ pub(super) struct Client {
     pub(super) flow: Flow,
     pub(super) cseq: u32,
     branch: Box<str>,
-    request: Arc<[u8]>,
+    pub(super) request: Arc<[u8]>,
+    /// What it would be over UDP, if it goes over TCP for its size.
+    pub(super) datagram: Option<Box<Datagram>>,
     /// The ACK of a non-2xx final response.
     ack: Option<Arc<[u8]>>,
-    interval: Duration,
-    timers: TimerSet,
+    pub(super) interval: Duration,
+    pub(super) timers: TimerSet,
     link: Link,
     sent: bool,
     cancel: Cancel,
@@ -198,6 +201,7 @@ impl Stack {
             cseq,
             branch: branch.into(),
             request: request.into(),
+            datagram: None,
             ack: None,
             interval: Duration::ZERO,
             timers: TimerSet::default(),
@@ -249,6 +253,7 @@ impl Stack {
             cseq,
             contact: contact.as_deref(),
             product: &self.config.product,
+            alias: self.config.offers_alias(&flow),
         };
         let bytes = emit::request(&head, &new.fields);
         let key = self.add_client(new.method, flow, cseq, branch, bytes)?;
@@ -279,6 +284,12 @@ impl Stack {
 
     /// Sends the request for the first time and starts its timers.
     pub(super) fn start_client(&mut self, now: Instant, key: Key) {
+        self.avoid_large_datagram(now, key);
+        self.run_client(now, key);
+    }
+
+    /// As [`Self::start_client`], over the transport that was chosen.
+    pub(super) fn run_client(&mut self, now: Instant, key: Key) {
         let Some(client) = self.clients.get(key) else { return };
         let actions = client.machine.start(reliability_of(&client.flow));
         self.client_actions(now, key, actions, None);
@@ -342,6 +353,9 @@ impl Stack {
         input: Input,
         response: Option<(&Message, Flow)>,
     ) {
+        if input == Input::TransportError && self.fall_back_to_datagram(now, key) {
+            return;
+        }
         let Some(client) = self.clients.get_mut(key) else { return };
         let actions = client.machine.step(input, reliability_of(&client.flow));
         self.client_actions(now, key, actions, response);
@@ -372,6 +386,9 @@ impl Stack {
                 }
                 Action::Deliver => {
                     if let Some((message, flow)) = response {
+                        // A dialog stays where the peer is known to be.
+                        let datagram = self.clients.get(key).and_then(|it| it.datagram.as_ref());
+                        let flow = datagram.map_or(flow, |it| it.flow);
                         self.deliver(now, key, message, flow);
                     }
                 }

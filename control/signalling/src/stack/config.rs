@@ -5,6 +5,10 @@ use crate::uri::Host;
 use core::net::SocketAddr;
 use core::time::Duration;
 
+/// Largest request that goes over UDP when the MTU of the path is not known, octets (RFC 3261
+/// §18.1.1).
+pub const UDP_LIMIT: usize = 1_300;
+
 /// Settings of one [`Stack`](super::Stack).
 #[derive(Clone, Debug)]
 pub struct StackConfig {
@@ -19,6 +23,13 @@ pub struct StackConfig {
     pub advertised: Vec<Advertised>,
     /// Value of User-Agent in requests and Server in responses; none when empty.
     pub product: String,
+    /// Requests over UDP above this size, octets, go over TCP (RFC 3261 §18.1.1); 0 for never.
+    pub udp_limit: usize,
+    /// Our TCP addresses, for such requests.
+    pub tcp: Vec<SocketAddr>,
+    /// Whether we prove by a certificate who we are when we connect over TLS, so that the peer may
+    /// use the connection too (RFC 5923 §8.1).
+    pub has_certificate: bool,
 }
 
 impl Default for StackConfig {
@@ -29,6 +40,9 @@ impl Default for StackConfig {
             limits: Limits::default(),
             advertised: Vec::new(),
             product: "Tandem".to_owned(),
+            udp_limit: UDP_LIMIT,
+            tcp: Vec::new(),
+            has_certificate: false,
         }
     }
 }
@@ -53,6 +67,11 @@ impl StackConfig {
             Some(name) => format!("{}:{}", name.host, name.port),
             None => flow.local.to_string(),
         }
+    }
+
+    /// Whether requests on `flow` ask for `alias`.
+    pub(crate) fn offers_alias(&self, flow: &Flow) -> bool {
+        self.has_certificate && flow.transport == Transport::Tls
     }
 
     fn advertised_for(&self, flow: &Flow) -> Option<&Advertised> {

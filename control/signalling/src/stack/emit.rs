@@ -68,6 +68,8 @@ pub(crate) struct RequestHead<'a> {
     /// Contact value, written unless the fields have one.
     pub(crate) contact: Option<&'a str>,
     pub(crate) product: &'a str,
+    /// Whether the peer may send us requests over the connection that this one goes over (RFC 5923).
+    pub(crate) alias: bool,
 }
 
 /// A request.
@@ -75,7 +77,8 @@ pub(crate) fn request(head: &RequestHead<'_>, fields: &Fields) -> Vec<u8> {
     let mut out = Writer::with_room_for(fields.body_bytes().len() + fields.rows().len());
     out.text(head.method.as_str()).text(" ").text(head.uri).text(" SIP/2.0\r\n");
     out.text("Via: SIP/2.0/").text(head.flow.transport.via_name()).text(" ").text(head.sent_by);
-    out.text(";branch=").text(head.branch).text(";rport\r\n");
+    out.text(";branch=").text(head.branch).text(";rport");
+    out.text(if head.alias { ";alias\r\n" } else { "\r\n" });
     if !fields.has_max_forwards() {
         out.text("Max-Forwards: ").number(head.max_forwards).text("\r\n");
     }

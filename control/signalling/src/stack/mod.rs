@@ -58,6 +58,7 @@ mod due;
 mod emit;
 mod flows;
 mod identity;
+mod large;
 pub mod machine;
 mod reliable;
 mod resume;
@@ -69,7 +70,7 @@ mod types;
 mod uac;
 mod uas;
 
-pub use config::{Advertised, Limits, StackConfig, Timing};
+pub use config::{Advertised, Limits, StackConfig, Timing, UDP_LIMIT};
 pub use content::{DEFAULT_MAX_FORWARDS, Fields, NewRequest, Reply};
 pub use counters::{MalformedCounts, MethodCounts, StackCounters, StatusCounts};
 pub use dialog::{Dialog, DialogState, Role};
@@ -114,6 +115,8 @@ pub struct Stack {
     client_flows: FlowIndex,
     server_flows: FlowIndex,
     timers: Timers<Due>,
+    /// Peers that took no TCP.
+    refused: large::Refused,
     output: VecDeque<Output>,
     counters: StackCounters,
 }
@@ -140,6 +143,7 @@ impl Stack {
             client_flows: FlowIndex::default(),
             server_flows: FlowIndex::default(),
             timers: Timers::new(),
+            refused: large::Refused::default(),
             output: VecDeque::new(),
             counters: StackCounters::default(),
         }

@@ -35,6 +35,10 @@ pub(crate) fn fallback_flow(flow: &Flow, sent_by_port: u16) -> Flow {
 pub(crate) fn request_flow(flow: &Flow, next_hop: &str) -> Flow {
     let Ok(uri) = Uri::parse(next_hop) else { return *flow };
     let Host::Ip(ip) = uri.host() else { return *flow };
+    // RFC 5626 §4.3: the peer asks for its flow.
+    if uri.param("ob").is_some() {
+        return *flow;
+    }
     let asked = uri.param("transport").and_then(Transport::from_name);
     let transport = asked.unwrap_or(flow.transport);
     let peer = flow.remote.ip();
@@ -121,6 +125,7 @@ mod tests {
         assert_eq!(request_flow(&flow, "sip:a@10.0.0.1:5070"), flow);
         assert_eq!(request_flow(&flow, "sip:a@host.example.com"), flow);
         assert_eq!(request_flow(&flow, "sip:a@[2001:db8::1]"), flow);
+        assert_eq!(request_flow(&flow, "sip:a@203.0.113.5;ob"), flow);
         assert_eq!(request_flow(&flow, "sip:a@203.0.113.5").remote.to_string(), "203.0.113.5:5060");
         let lan = udp("10.0.0.1:5062");
         assert_eq!(request_flow(&lan, "sip:a@10.0.0.1:5070").remote.to_string(), "10.0.0.1:5070");

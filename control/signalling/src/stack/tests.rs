@@ -1,5 +1,6 @@
 //! The stack against messages as a peer writes them.
 
+mod large;
 mod reliable;
 
 use super::*;

@@ -380,6 +380,7 @@ impl Stack {
             cseq,
             contact: contact.as_deref(),
             product: &self.config.product,
+            alias: self.config.offers_alias(flow),
         };
         emit::request(&head, fields)
     }
