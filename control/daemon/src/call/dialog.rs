@@ -2,10 +2,10 @@
 
 use super::fork::Event;
 use super::headers::{self, InDialog};
-use super::model::{Call, Cx, Exchange, Offer, Side};
+use super::model::{Asked, Call, Cx, Exchange, Offer, Side};
 use super::release::After;
 use super::ringing::{SDP, media_refusal, phrase};
-use super::setup::is_sdp;
+use super::session_timer::Policy;
 use super::table::Role;
 use crate::media::MediaEvent;
 use crate::record::ReleasedBy;
@@ -36,16 +36,24 @@ impl Call {
         let method = request.method();
         let side = self.side_of(dialog).filter(|_| !self.ended);
         let Some(side) = side else {
-            // A loser that answered too late, or a BYE that crossed ours.
-            let status = if method == Method::Bye { 200 } else { 481 };
-            self.send(cx, After::Respond(tx, Reply::new(status)));
+            let reply = match method {
+                // A loser that answered too late, or a BYE that crossed ours.
+                Method::Bye => Reply::new(200),
+                // One of several branches that ring: nobody talks to it alone yet.
+                _ if self.rings_in(dialog) => super::glare::later(cx),
+                _ => Reply::new(481),
+            };
+            self.send(cx, After::Respond(tx, reply));
             return;
         };
+        self.learn(side, request);
         match headers::in_dialog(&method) {
             InDialog::Bye => self.hung_up(cx, side, tx, request),
             InDialog::Invite => self.reinvite(cx, side, tx, request),
             InDialog::Pass => self.pass(cx, side, tx, request),
             InDialog::Options if self.winner.is_some() => self.pass(cx, side, tx, request),
+            InDialog::Update => self.update(cx, side, tx, request),
+            InDialog::Prack => self.prack(cx, side, tx, request),
             InDialog::Options => {
                 cx.respond(tx, capabilities());
             }
@@ -96,45 +104,53 @@ impl Call {
         }
     }
 
-    /// Passes INFO, MESSAGE, OPTIONS or UPDATE on.
+    /// Whether a branch that rings has this dialog.
+    fn rings_in(&self, dialog: DialogId) -> bool {
+        let waits = !self.ended && self.winner.is_none();
+        waits && self.branches.iter().any(|branch| branch.dialog == Some(dialog))
+    }
+
+    /// Passes a request on that means nothing to us.
     fn pass(&mut self, cx: &mut Cx<'_>, side: Side, tx: ServerTx, request: &Message) {
         let Some(other) = self.dialog(side.other()) else {
             cx.respond(tx, Reply::new(500).header("Retry-After", "1"));
             return;
         };
-        let offers = request.method() == Method::Update && is_sdp(request);
-        let fields = if offers {
-            match self.offer_on(cx, side, request) {
-                Ok(fields) => fields,
-                Err(reply) => {
-                    cx.respond(tx, reply);
-                    return;
-                }
-            }
-        } else {
-            headers::without_sdp(request)
-        };
-        let offer = if offers { Offer::Request } else { Offer::None };
-        self.pass_on(cx, side, tx, other, request.method(), fields, offer);
+        let fields = headers::without_sdp(request);
+        let method = request.method();
+        let asked = Asked { from: side, tx, method, session: None };
+        self.pass_on(cx, asked, other, method, fields, Offer::None);
     }
 
     /// Sends a request to the other party and remembers whom the response is for.
-    #[expect(clippy::too_many_arguments, reason = "the parts of one request")]
     pub(super) fn pass_on(
         &mut self,
         cx: &mut Cx<'_>,
-        from: Side,
-        server: ServerTx,
+        asked: Asked,
         other: DialogId,
         method: Method,
-        fields: Fields,
+        mut fields: Fields,
         offer: Offer,
     ) {
+        let Asked { from, tx: server, method: asked, session } = asked;
+        // RFC 4028 §7.4: there is no session to refresh before the answer.
+        if matches!(method, Method::Invite | Method::Update) && self.winner.is_some() {
+            self.ask_session(cx, from.other(), &mut fields);
+        }
         match cx.request_in_dialog(other, method, fields, Role::Exchange) {
             Ok(client) => {
                 cx.index.add_server(server, cx.slot);
                 let awaits_ack = false;
-                self.exchanges.push(Exchange { from, method, server, client, offer, awaits_ack });
+                self.exchanges.push(Exchange {
+                    from,
+                    asked,
+                    method,
+                    server,
+                    client,
+                    offer,
+                    session,
+                    awaits_ack,
+                });
             }
             Err(error) => {
                 if offer == Offer::Request {
@@ -152,6 +168,8 @@ impl Call {
     pub(super) fn exchange_response(&mut self, cx: &mut Cx<'_>, tx: ClientTx, response: &Message) {
         let Some(at) = self.exchanges.iter().position(|it| it.client == tx) else { return };
         match response.status().unwrap_or(500) {
+            // Who asked by UPDATE or PRACK has no use for it (RFC 3261 §17.1.2).
+            100..200 if self.exchanges[at].asked != Method::Invite => {}
             status @ 100..200 => {
                 let fields = headers::end_to_end(response);
                 let reply = Reply::new(status).reason(phrase(response)).fields(fields);
@@ -163,7 +181,7 @@ impl Call {
                 if exchange.offer == Offer::Request {
                     self.reject_offer(cx, exchange.from);
                 }
-                let told = told_status(status);
+                let told = told_status(status, &exchange);
                 let reply = Reply::new(told).fields(headers::with_same_body(response));
                 let reply = if told == status { reply.reason(phrase(response)) } else { reply };
                 cx.respond(exchange.server, reply);
@@ -174,12 +192,18 @@ impl Call {
     /// A 2xx to a request that was passed on.
     fn exchange_accepted(&mut self, cx: &mut Cx<'_>, at: usize, response: &Message) {
         let exchange = &self.exchanges[at];
-        let (from, server, method) = (exchange.from, exchange.server, exchange.method);
-        let fields = match exchange.offer {
+        let (from, server, asked, method) =
+            (exchange.from, exchange.server, exchange.asked, exchange.method);
+        let (session, offer) = (exchange.session, exchange.offer);
+        self.learn(from.other(), response);
+        let fields = match offer {
             Offer::None => Ok(headers::without_sdp(response)),
             Offer::Request | Offer::Response => self.negotiated(cx, at, response),
         };
         let other = self.dialog(from.other());
+        if matches!(method, Method::Invite | Method::Update) && self.winner.is_some() {
+            self.start_session(cx, from.other(), Policy::agreed(response));
+        }
         if method == Method::Invite
             && self.exchanges[at].offer != Offer::Response
             && let Some(other) = other
@@ -187,11 +211,17 @@ impl Call {
             cx.ack(other, Fields::new());
         }
         match fields {
-            Ok(fields) => {
+            Ok(mut fields) => {
+                if offer == Offer::Request {
+                    self.agree();
+                }
+                if matches!(asked, Method::Invite | Method::Update) && self.winner.is_some() {
+                    self.accept_session(cx, from, session, &mut fields);
+                }
                 let status = response.status().unwrap_or(200);
                 let reply = Reply::new(status).reason(phrase(response)).fields(fields);
                 cx.respond(server, reply);
-                if method == Method::Invite {
+                if asked == Method::Invite {
                     self.exchanges[at].awaits_ack = true;
                     // It must not be found as an open client transaction any more.
                     cx.index.remove_client(self.exchanges[at].client);
@@ -216,7 +246,7 @@ impl Call {
     pub(super) fn exchange_failed(&mut self, cx: &mut Cx<'_>, tx: ClientTx, status: u16) {
         let Some(at) = self.exchanges.iter().position(|it| it.client == tx) else { return };
         let exchange = self.drop_exchange(cx, at);
-        cx.respond(exchange.server, Reply::new(told_status(status)));
+        cx.respond(exchange.server, Reply::new(told_status(status, &exchange)));
         if self.winner.is_some() {
             let by = match exchange.from {
                 Side::Caller => "the callee does not answer any more",
@@ -245,6 +275,11 @@ impl Call {
 
     /// Tandem ends an answered call: both parties get BYE.
     pub(super) fn hang_up(&mut self, cx: &mut Cx<'_>, text: &str) {
+        self.hang_up_for(cx, 503, text);
+    }
+
+    /// As [`Call::hang_up`], with a cause for the parties (RFC 3326).
+    pub(super) fn hang_up_for(&mut self, cx: &mut Cx<'_>, cause: u16, text: &str) {
         if self.ended {
             return;
         }
@@ -252,7 +287,7 @@ impl Call {
         self.answer_open_exchanges(cx);
         for side in [Side::Caller, Side::Callee] {
             if let Some(dialog) = self.dialog(side) {
-                let reason = format!("SIP;cause=503;text=\"{text}\"");
+                let reason = format!("SIP;cause={cause};text=\"{text}\"");
                 self.send(cx, After::Bye(dialog, Fields::new().header("Reason", reason)));
             }
         }
@@ -343,8 +378,9 @@ impl Call {
         }
         if self.winner.is_some() {
             if self.lasts_until.take_if(|until| *until <= at).is_some() {
-                self.hang_up(cx, "longest duration reached");
+                return self.hang_up(cx, "longest duration reached");
             }
+            self.handle_watches(cx, at);
         } else if self.rings_until.take_if(|until| *until <= at).is_some() {
             self.drive(cx, Event::GiveUp, None);
         } else if self.group_until.take_if(|until| *until <= at).is_some() {
@@ -368,26 +404,26 @@ impl Call {
 
     /// The rows and the offer of a request for the other party.
     pub(super) fn offer_on(
-        &self,
+        &mut self,
         cx: &mut Cx<'_>,
-        from: Side,
+        side: Side,
         request: &Message,
     ) -> Result<Fields, Reply> {
-        // RFC 3261 §14.2, RFC 3311 §5.2: one offer at a time, whoever makes it.
-        if self.winner.is_none() || self.callee_ack_due || self.negotiates() {
-            return Err(Reply::new(491));
-        }
-        let (to, from) = (self.leg(from.other()), self.leg(from));
+        self.may_offer(cx, side)?;
+        let (to, from) = (self.leg(side.other()), self.leg(side));
         let (now, key) = (cx.world.now, self.key());
         let offer = cx.world.media.offer(now, key, from, to, request.body());
         let offer = offer.map_err(|error| media_refusal(&error))?;
+        self.say(side.other(), &offer);
         Ok(headers::end_to_end(request).body(SDP, offer))
     }
 }
 
 /// The status of the other party's failure, for the one that asked.
-const fn told_status(status: u16) -> u16 {
+fn told_status(status: u16, exchange: &Exchange) -> u16 {
     match status {
+        // Its session timer is negotiated with us alone.
+        422 if matches!(exchange.method, Method::Invite | Method::Update) => 500,
         // Its challenge is for us, and we have no credentials.
         401 | 407 => 403,
         // It does not know its dialog; the asker's own one is alive until our BYE, and 481 or 408
@@ -405,5 +441,5 @@ pub(crate) fn capabilities() -> Reply {
         .header("Accept", headers::ACCEPT)
         .header("Accept-Encoding", "identity")
         .header("Accept-Language", "en")
-        .header("Supported", "path, timer")
+        .header("Supported", "100rel, path, timer")
 }

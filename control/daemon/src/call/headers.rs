@@ -8,7 +8,7 @@ use tandem_signalling::stack::Fields;
 
 /// Methods that Tandem takes, as in Allow.
 pub const ALLOW: &str =
-    "INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, UPDATE, MESSAGE, REGISTER, PUBLISH";
+    "INVITE, ACK, CANCEL, BYE, OPTIONS, PRACK, INFO, UPDATE, MESSAGE, REGISTER, PUBLISH";
 
 /// Headers without a variant of their own that stay on their leg.
 const KEPT_BACK: [&str; 12] = [
@@ -30,13 +30,19 @@ const KEPT_BACK: [&str; 12] = [
 ];
 
 /// Methods that a party may use towards the other one.
-const PASSED_METHODS: [&str; 8] =
-    ["INVITE", "ACK", "CANCEL", "BYE", "OPTIONS", "INFO", "UPDATE", "MESSAGE"];
+const PASSED_METHODS: [&str; 9] =
+    ["INVITE", "ACK", "CANCEL", "BYE", "OPTIONS", "PRACK", "INFO", "UPDATE", "MESSAGE"];
 
-/// Option tags that work from end to end without Tandem's help. Others (`100rel`, `replaces`,
-/// `gruu`, `outbound`, …) would need it, and are neither offered on nor accepted.
-const PASSED_OPTIONS: [&str; 6] =
-    ["timer", "histinfo", "norefersub", "answermode", "resource-priority", "from-change"];
+/// Those of them that Tandem deals with if the other party does not.
+const OWN_METHODS: [&str; 3] = ["OPTIONS", "PRACK", "UPDATE"];
+
+/// Option tags that Tandem speaks by itself on each leg: accepted, and not passed on.
+const OWN_OPTIONS: [&str; 2] = ["100rel", "timer"];
+
+/// Option tags that work from end to end without Tandem's help. Others (`replaces`, `gruu`,
+/// `outbound`, …) would need it, and are neither offered on nor accepted.
+const PASSED_OPTIONS: [&str; 5] =
+    ["histinfo", "norefersub", "answermode", "resource-priority", "from-change"];
 
 /// Body types that the first INVITE of a call may have.
 pub const ACCEPT: &str = "application/sdp";
@@ -70,6 +76,9 @@ fn is_end_to_end(header: Header) -> bool {
             | Header::Path
             | Header::ServiceRoute
             | Header::Timestamp
+            // Of this leg's session timer (RFC 4028).
+            | Header::SessionExpires
+            | Header::MinSe
             // Of the dialog or the registration; the stack writes them.
             | Header::From
             | Header::To
@@ -131,7 +140,7 @@ pub fn end_to_end_if(message: &Message, keep: impl Fn(Header) -> bool) -> Fields
     for warning in message.values(Header::Warning) {
         push_warning(&mut fields, warning);
     }
-    push_filtered(&mut fields, message, Header::Allow, &PASSED_METHODS);
+    push_allow(&mut fields, message);
     push_filtered(&mut fields, message, Header::Supported, &PASSED_OPTIONS);
     push_filtered(&mut fields, message, Header::Require, &PASSED_OPTIONS);
     fields
@@ -145,6 +154,17 @@ fn push_warning(fields: &mut Fields, value: &[u8]) {
         return;
     };
     fields.push("Warning", [code, b" tandem ", text].concat());
+}
+
+/// Allow: what the other party takes from us, and what Tandem itself takes on each leg.
+fn push_allow(fields: &mut Fields, message: &Message) {
+    if !message.has(Header::Allow) {
+        return;
+    }
+    let taken =
+        |method: &&str| OWN_METHODS.contains(method) || message.lists(Header::Allow, method);
+    let allowed: Vec<&str> = PASSED_METHODS.iter().copied().filter(taken).collect();
+    fields.push("Allow", allowed.join(", "));
 }
 
 fn push_filtered(fields: &mut Fields, message: &Message, header: Header, keep: &[&str]) {
@@ -197,7 +217,10 @@ pub fn with_body_of(fields: Fields, message: &Message) -> Fields {
 pub fn unsupported_options(message: &Message) -> Vec<String> {
     message
         .values(Header::Require)
-        .filter(|value| !PASSED_OPTIONS.iter().any(|it| it.as_bytes().eq_ignore_ascii_case(value)))
+        .filter(|value| {
+            let mut known = PASSED_OPTIONS.iter().chain(&OWN_OPTIONS);
+            !known.any(|it| it.as_bytes().eq_ignore_ascii_case(value))
+        })
         .map(|value| String::from_utf8_lossy(value).into_owned())
         .collect()
 }
@@ -211,6 +234,10 @@ pub enum InDialog {
     Invite,
     /// Goes to the other party.
     Pass,
+    /// Renegotiates, or refreshes the session.
+    Update,
+    /// Acknowledges a provisional response.
+    Prack,
     /// Answered by Tandem.
     Options,
     /// Known, not allowed here.
@@ -225,7 +252,9 @@ pub const fn in_dialog(method: &Method) -> InDialog {
     match method {
         Method::Bye => InDialog::Bye,
         Method::Invite => InDialog::Invite,
-        Method::Info | Method::Update | Method::Message => InDialog::Pass,
+        Method::Info | Method::Message => InDialog::Pass,
+        Method::Update => InDialog::Update,
+        Method::Prack => InDialog::Prack,
         Method::Options => InDialog::Options,
         Method::Other(_) => InDialog::NotImplemented,
         _ => InDialog::NotAllowed,

@@ -20,25 +20,34 @@
 //! | `dialog` | requests inside an answered call |
 //! | `negotiate` | re-INVITE and UPDATE |
 //! | `place` | where a branch is called: a flow, or the addresses of a server |
+//! | `early` | 100rel, PRACK and UPDATE before the answer |
+//! | `glare` | one offer at a time |
+//! | `session_timer`, `refresh` | whether both parties are still there |
+//! | `peer` | what a party said that it can do |
 //! | `release` | how a call ends, and its record |
 //! | `resume` | answered calls of a daemon that was killed are taken over |
 //! | `recover` | its other calls get their records |
 //! | `view` | calls as the API shows them |
 
 mod dialog;
+mod early;
 pub mod fork;
+mod glare;
 pub mod headers;
 pub mod history;
 pub mod id;
 pub mod identity;
 mod model;
 mod negotiate;
+mod peer;
 mod place;
 mod recover;
 mod redirect;
+mod refresh;
 mod release;
 mod resume;
 mod ringing;
+pub mod session_timer;
 mod setup;
 mod table;
 mod view;
@@ -251,6 +260,7 @@ impl Calls {
         let known = self.with(world, slot, |call, cx| match role {
             Role::Branch(branch) => call.branch_response(cx, branch, dialog, response),
             Role::Exchange => call.exchange_response(cx, tx, &response),
+            Role::Refresh(side) => call.refresh_response(cx, side, tx, &response),
         });
         known.is_some()
     }
@@ -261,6 +271,7 @@ impl Calls {
         self.with(world, slot, |call, cx| match role {
             Role::Branch(branch) => call.branch_lost(cx, branch, status),
             Role::Exchange => call.exchange_failed(cx, tx, status),
+            Role::Refresh(side) => call.refresh_failed(cx, side, tx, status),
         });
     }
 
@@ -280,7 +291,7 @@ impl Calls {
         let Some((slot, role)) = self.table.index.client(tx) else { return };
         self.with(world, slot, |call, cx| match role {
             Role::Branch(_) => call.drive(cx, fork::Event::NoAnswer, None),
-            Role::Exchange => cx.world.cancel(tx),
+            Role::Exchange | Role::Refresh(_) => cx.world.cancel(tx),
         });
     }
 

@@ -1,12 +1,16 @@
 //! A call: the caller's leg, the branches towards the callee, and what is going on between them.
 
+use super::early::Early;
 use super::fork::Fork;
 use super::id::CallId;
 use super::identity::Vouched;
+use super::peer::Peer;
 use super::place::Place;
 use super::redirect::Redirect;
+use super::refresh::Watch;
 use super::release::Closing;
 use super::resume::Kept;
+use super::session_timer::Session;
 use super::table::{Index, Role, Slot};
 use crate::core::World;
 use crate::media::CallKey;
@@ -34,6 +38,14 @@ impl Side {
             Self::Callee => Self::Caller,
         }
     }
+
+    /// Its place in what there is for both parties.
+    pub(super) const fn index(self) -> usize {
+        match self {
+            Self::Caller => 0,
+            Self::Callee => 1,
+        }
+    }
 }
 
 /// The caller's leg: Tandem is the server of its INVITE.
@@ -42,6 +54,7 @@ pub(super) struct Caller {
     pub(super) tx: ServerTx,
     pub(super) dialog: Option<DialogId>,
     pub(super) flow: Flow,
+    pub(super) peer: Peer,
     /// Who vouches for who it is.
     pub(super) vouched: Vouched,
 }
@@ -63,6 +76,13 @@ pub(super) struct Branch {
     pub(super) early_answer: Option<Vec<u8>>,
     /// The redirection that leads here.
     pub(super) redirect: Option<Arc<Redirect>>,
+    pub(super) peer: Peer,
+    /// The description that its INVITE offered.
+    pub(super) offered: Option<Box<[u8]>>,
+    /// The first offer and answer of its dialog are complete: the answer came reliably.
+    pub(super) settled: bool,
+    /// The Min-SE of a 422, s.
+    pub(super) least_s: u32,
 }
 
 impl Branch {
@@ -78,6 +98,10 @@ impl Branch {
             refusal: None,
             early_answer: None,
             redirect: None,
+            peer: Peer::NONE,
+            offered: None,
+            settled: false,
+            least_s: 0,
         }
     }
 }
@@ -93,16 +117,40 @@ pub(super) enum Offer {
     Response,
 }
 
+/// A request of one party that is to be passed on.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Asked {
+    pub(super) from: Side,
+    pub(super) tx: ServerTx,
+    pub(super) method: Method,
+    /// What becomes of the party's session when it is accepted.
+    pub(super) session: Option<Session>,
+}
+
 /// A request of one party that was passed on to the other.
 #[derive(Debug)]
 pub(super) struct Exchange {
     pub(super) from: Side,
+    /// Of the request that came.
+    pub(super) asked: Method,
+    /// Of the request that went.
     pub(super) method: Method,
     pub(super) server: ServerTx,
     pub(super) client: ClientTx,
     pub(super) offer: Offer,
+    /// What becomes of the asker's session when it is accepted.
+    pub(super) session: Option<Session>,
     /// Its 2xx was passed on and the ACK is missing (INVITE only).
     pub(super) awaits_ack: bool,
+}
+
+/// The descriptions that a party was sent, kept if a refresh of its session has to repeat one.
+#[derive(Debug, Default)]
+pub(super) struct Said {
+    /// Of the last offer and answer that were completed.
+    pub(super) agreed: Option<Box<[u8]>>,
+    /// Of those that are under way.
+    pub(super) under_way: Option<Box<[u8]>>,
 }
 
 /// What happened when.
@@ -138,6 +186,11 @@ pub(super) struct Call {
     pub(super) callee_ack_due: bool,
     pub(super) exchanges: Vec<Exchange>,
     pub(super) held: [bool; 2],
+    /// What the caller was told before the answer.
+    pub(super) early: Early,
+    /// Whether the parties are still there.
+    pub(super) watches: [Watch; 2],
+    pub(super) said: [Said; 2],
     pub(super) times: Times,
     /// The group that rings has had its time.
     pub(super) group_until: Option<Instant>,
@@ -242,6 +295,55 @@ impl Call {
         }
     }
 
+    /// What a party can do.
+    pub(super) fn peer(&self, side: Side) -> Peer {
+        match side {
+            Side::Caller => self.caller.peer,
+            Side::Callee => {
+                self.branches.get(self.winner.unwrap_or(0)).map_or_else(Peer::default, |it| it.peer)
+            }
+        }
+    }
+
+    /// What a party said that it can do, in an earlier daemon.
+    pub(super) fn set_peer(&mut self, side: Side, peer: Peer) {
+        match side {
+            Side::Caller => self.caller.peer = peer,
+            Side::Callee => {
+                if let Some(branch) = self.branches.get_mut(self.winner.unwrap_or(0)) {
+                    branch.peer = peer;
+                }
+            }
+        }
+    }
+
+    /// Takes over what a message of a party says of it.
+    pub(super) fn learn(&mut self, side: Side, message: &Message) {
+        match side {
+            Side::Caller => self.caller.peer.learn(message),
+            Side::Callee => {
+                if let Some(branch) = self.branches.get_mut(self.winner.unwrap_or(0)) {
+                    branch.peer.learn(message);
+                }
+            }
+        }
+    }
+
+    /// Notes a description that a party is being sent; [`Call::agree`] makes it count.
+    pub(super) fn say(&mut self, side: Side, description: &[u8]) {
+        let repeated = self.peer(side).update != Some(true);
+        self.said[side.index()].under_way = repeated.then(|| description.into());
+    }
+
+    /// Offer and answer are complete.
+    pub(super) fn agree(&mut self) {
+        for said in &mut self.said {
+            if let Some(description) = said.under_way.take() {
+                said.agreed = Some(description);
+            }
+        }
+    }
+
     /// Whether an offer is on its way in either direction.
     pub(super) fn negotiates(&self) -> bool {
         self.exchanges.iter().any(|it| it.offer != Offer::None || it.method == Method::Invite)
@@ -257,7 +359,10 @@ impl Call {
         match &self.closing {
             Some(closing) => Some(closing.due),
             None if self.ended => None,
-            None if self.winner.is_some() => self.lasts_until,
+            None if self.winner.is_some() => {
+                let watches = self.watches.iter().map(Watch::next_timeout);
+                watches.chain([self.lasts_until]).flatten().min()
+            }
             None => {
                 let hops = self.branches.iter().map(|branch| branch.place.next_hop_at());
                 hops.chain([self.rings_until, self.group_until]).flatten().min()

@@ -1,8 +1,9 @@
 //! Offers and answers inside an answered call: hold, resume, changed media.
 
 use super::headers;
-use super::model::{Call, Cx, Offer, Side};
+use super::model::{Asked, Call, Cx, Offer, Side};
 use super::ringing::{SDP, media_refusal};
+use super::session_timer::Session;
 use super::setup::is_sdp;
 use crate::snapshot::ControlEvent;
 use tandem_signalling::message::Message;
@@ -19,8 +20,9 @@ impl Call {
         request: &Message,
     ) {
         match self.reinvite_fields(cx, from, request) {
-            Ok((other, fields, offer)) => {
-                self.pass_on(cx, from, tx, other, Method::Invite, fields, offer);
+            Ok((other, fields, offer, session)) => {
+                let asked = Asked { from, tx, method: Method::Invite, session };
+                self.pass_on(cx, asked, other, Method::Invite, fields, offer);
             }
             Err(reply) => {
                 cx.respond(tx, reply);
@@ -29,34 +31,79 @@ impl Call {
     }
 
     fn reinvite_fields(
-        &self,
+        &mut self,
         cx: &mut Cx<'_>,
         from: Side,
         request: &Message,
-    ) -> Result<(DialogId, Fields, Offer), Reply> {
-        if self.winner.is_none() || self.callee_ack_due || self.negotiates() {
-            // RFC 3261 §14.2: an INVITE of the same party before the last one is over is its
-            // mistake, and the stack says 500; one that crosses ours is glare.
+    ) -> Result<(DialogId, Fields, Offer, Option<Session>), Reply> {
+        if self.winner.is_none() {
             return Err(Reply::new(491));
         }
+        self.may_offer(cx, from)?;
         let unsupported = headers::unsupported_options(request);
         if !unsupported.is_empty() {
             return Err(Reply::new(420).header("Unsupported", unsupported.join(", ")));
         }
+        let session = self.session_of(cx, request)?;
         let other = self.dialog(from.other()).ok_or_else(|| Reply::new(481))?;
         if request.body().is_empty() {
-            return Ok((other, headers::end_to_end(request), Offer::Response));
+            return Ok((other, headers::end_to_end(request), Offer::Response, session));
         }
         if !is_sdp(request) {
             return Err(Reply::new(415).header("Accept", headers::ACCEPT));
         }
         let fields = self.offer_on(cx, from, request)?;
-        Ok((other, fields, Offer::Request))
+        Ok((other, fields, Offer::Request, session))
+    }
+
+    /// An UPDATE (RFC 3311): one with an offer goes to the other party, as a re-INVITE if that
+    /// takes no UPDATE; one without refreshes the session of this leg.
+    pub(super) fn update(&mut self, cx: &mut Cx<'_>, from: Side, tx: ServerTx, request: &Message) {
+        if let Err(reply) = self.try_update(cx, from, tx, request) {
+            cx.respond(tx, reply);
+        }
+    }
+
+    fn try_update(
+        &mut self,
+        cx: &mut Cx<'_>,
+        from: Side,
+        tx: ServerTx,
+        request: &Message,
+    ) -> Result<(), Reply> {
+        let unsupported = headers::unsupported_options(request);
+        if !unsupported.is_empty() {
+            return Err(Reply::new(420).header("Unsupported", unsupported.join(", ")));
+        }
+        let session = self.session_of(cx, request)?;
+        if request.body().is_empty() {
+            let mut fields = Fields::new();
+            // Before the answer there is no session to refresh (RFC 4028 §7.4).
+            if self.winner.is_some() {
+                self.accept_session(cx, from, session, &mut fields);
+            }
+            cx.respond(tx, Reply::new(200).fields(fields));
+            return Ok(());
+        }
+        if !is_sdp(request) {
+            return Err(Reply::new(415).header("Accept", headers::ACCEPT));
+        }
+        let takes = self.peer(from.other()).update != Some(false);
+        if !takes && self.winner.is_none() {
+            // An early dialog knows no other way to change the session.
+            return Err(super::glare::later(cx));
+        }
+        let other = self.dialog(from.other()).ok_or_else(|| super::glare::later(cx))?;
+        let fields = self.offer_on(cx, from, request)?;
+        let method = if takes { Method::Update } else { Method::Invite };
+        let asked = Asked { from, tx, method: Method::Update, session };
+        self.pass_on(cx, asked, other, method, fields, Offer::Request);
+        Ok(())
     }
 
     /// The rows and the description of a 2xx for the party that asked.
     pub(super) fn negotiated(
-        &self,
+        &mut self,
         cx: &mut Cx<'_>,
         at: usize,
         response: &Message,
@@ -79,7 +126,10 @@ impl Call {
             }
         };
         match body {
-            Ok(body) => Ok(headers::end_to_end(response).body(SDP, body)),
+            Ok(body) => {
+                self.say(asker, &body);
+                Ok(headers::end_to_end(response).body(SDP, body))
+            }
             Err(error) => {
                 if offer == Offer::Request {
                     self.reject_offer(cx, asker);
@@ -136,6 +186,8 @@ impl Call {
         };
         match answer {
             Some(answer) => {
+                self.say(from.other(), &answer);
+                self.agree();
                 cx.ack(other, headers::end_to_end(ack).body(SDP, answer));
                 self.note_hold(cx);
             }

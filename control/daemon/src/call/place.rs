@@ -78,7 +78,7 @@ impl Call {
     /// Calls a branch, or looks for its server first.
     pub(super) fn call_branch(&mut self, cx: &mut Cx<'_>, branch: usize) -> Result<(), Reply> {
         if let Place::Flow(flow) = self.branches[branch].place {
-            return self.invite(cx, branch, flow);
+            return self.invite(cx, branch, flow, None);
         }
         let text = self.branches[branch].next_uri();
         let uri = Uri::parse(&text).map_err(|_| Reply::new(LocateError::Scheme.status()))?;
@@ -152,7 +152,7 @@ impl Call {
                 hops.next_at = (!hops.waiting.is_empty()).then(|| cx.world.now + silence);
                 hops.current = Some((hop, flow));
             }
-            return Some(self.invite(cx, branch, flow));
+            return Some(self.invite(cx, branch, flow, None));
         }
     }
 
@@ -195,6 +195,7 @@ impl Call {
         let left = &mut self.branches[branch];
         left.failure = None;
         left.early_answer = None;
+        left.settled = false;
         if let Some(dialog) = left.dialog.take() {
             cx.index.remove_dialog(dialog);
         }

@@ -9,7 +9,9 @@ use super::Calls;
 use super::fork::Fork;
 use super::id::CallId;
 use super::model::{Branch, Call, Cx, Side};
+use super::peer::Peer;
 use super::place::Place;
+use super::session_timer::Session;
 use super::setup::{self, Admission};
 use crate::core::World;
 use crate::journal::{AliveCall, CallAcknowledged, CallAnswered, Entry};
@@ -40,6 +42,18 @@ struct Saved<'a> {
     callee_ack_due: bool,
     held: [bool; 2],
     media: Option<SavedMedia<'a>>,
+    #[serde(default)]
+    watches: [SavedWatch; 2],
+}
+
+/// The session timer of one side, and what a refresh needs.
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct SavedWatch {
+    session: Option<Session>,
+    peer: Peer,
+    /// The description that a re-INVITE repeats.
+    #[serde(with = "serde_bytes")]
+    said: Option<Box<[u8]>>,
 }
 
 /// One side of an answered call.
@@ -70,10 +84,9 @@ impl Call {
     /// Journals what the next daemon needs to go on with the call.
     pub(super) fn save(&mut self, cx: &Cx<'_>) {
         let (Some(answered_at), false) = (self.times.answered_at, self.ended) else { return };
-        let saved = self.saved(cx.world);
+        let resume = self.saved(cx.world).as_ref().and_then(encode);
         self.kept.revision += 1;
         self.kept.dialogs = self.dialog_marks(cx.world);
-        let resume = saved.as_ref().and_then(encode);
         cx.world.journal.append(Entry::CallAnswered(CallAnswered {
             id: self.id.to_string(),
             ringing_at: self.times.ringing_at,
@@ -94,6 +107,13 @@ impl Call {
             _ => false,
         });
         if moved {
+            self.save(cx);
+        }
+    }
+
+    /// Journals the call again if a refresh has changed a session.
+    pub(super) fn save_session(&mut self, cx: &Cx<'_>) {
+        if self.kept.revision > 0 {
             self.save(cx);
         }
     }
@@ -139,6 +159,11 @@ impl Call {
             callee_ack_due: self.callee_ack_due,
             held: self.held,
             media: world.media.save(self.key()),
+            watches: [Side::Caller, Side::Callee].map(|side| SavedWatch {
+                session: self.watches[side.index()].session,
+                peer: self.peer(side),
+                said: self.said[side.index()].agreed.clone(),
+            }),
         })
     }
 }
@@ -231,6 +256,11 @@ fn resumed(world: &mut World, kept: &AliveCall) -> Option<Call> {
     call.lasts_until =
         world.settings.max_duration.map(|most| world.now + most.saturating_sub(lasted));
     call.kept.revision = answered.revision;
+    for (side, watch) in [Side::Caller, Side::Callee].into_iter().zip(saved.watches) {
+        call.said[side.index()].agreed = watch.said;
+        call.set_peer(side, watch.peer);
+        call.watches[side.index()].resume(world.now, world.settings.session, watch.session, id.0);
+    }
     call.recovered = true;
     Some(call)
 }

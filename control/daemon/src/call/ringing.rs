@@ -1,11 +1,13 @@
 //! The branches of a call: their INVITEs, their responses, the answer.
 
-use super::fork::{Action, Event};
+use super::early::{Awaited, RELIABLE};
+use super::fork::{Action, Event, State};
 use super::headers;
 use super::history;
 use super::identity::{Sender, party};
-use super::model::{Call, Cx, leg_of};
+use super::model::{Call, Cx, Side, leg_of};
 use super::release::{After, Why};
+use super::session_timer::{Policy, TIMER};
 use super::setup::is_sdp;
 use super::table::Role;
 use crate::media::{LegProfile, MediaError};
@@ -16,7 +18,7 @@ use tandem_signalling::build::reason_phrase;
 use tandem_signalling::header::Header;
 use tandem_signalling::message::Message;
 use tandem_signalling::method::Method;
-use tandem_signalling::stack::{DialogId, Fields, Flow, NewRequest, Reply};
+use tandem_signalling::stack::{Dialog, DialogId, Fields, Flow, NewRequest, Reply};
 use tandem_signalling::uri::Uri;
 
 /// Content type of session descriptions.
@@ -57,12 +59,13 @@ impl Call {
             self.fork.has_waiting().then(|| cx.world.now + cx.world.settings.ring_next);
     }
 
-    /// Sends the INVITE of a branch.
+    /// Sends the INVITE of a branch, or sends it again after a response that asks for something.
     pub(super) fn invite(
         &mut self,
         cx: &mut Cx<'_>,
         branch: usize,
         flow: Flow,
+        after: Option<&Message>,
     ) -> Result<(), Reply> {
         let (key, leg, now) = (self.key(), leg_of(branch), cx.world.now);
         cx.world.media.prepare_leg(key, leg, LegProfile { local: flow.local.ip() });
@@ -73,9 +76,16 @@ impl Call {
         history::push(&mut fields, &self.invite, &self.to, &self.steps(branch), private);
         let from = sender.from(trusted);
         headers::push_hops(&mut fields, &self.invite, &self.hop);
+        if self.announces_reliable(cx.world) {
+            fields.push("Supported", RELIABLE);
+        }
+        fields.push("Supported", TIMER);
+        cx.world.settings.session.ask(&mut fields, None, self.branches[branch].least_s);
         if !self.offerless {
             let offer = cx.world.media.offer(now, key, 0, leg, self.invite.body());
-            fields = fields.body(SDP, offer.map_err(|error| media_refusal(&error))?);
+            let offer = offer.map_err(|error| media_refusal(&error))?;
+            self.branches[branch].offered = Some(offer.as_slice().into());
+            fields = fields.body(SDP, offer);
         }
         let target = Uri::parse(&self.branches[branch].target).map_or_else(
             |_| self.branches[branch].target.clone(),
@@ -88,6 +98,9 @@ impl Call {
             .fields(fields);
         for route in &self.branches[branch].route {
             request = request.route(route.as_str());
+        }
+        if let Some(response) = after {
+            request = request.after(response);
         }
         let tx = cx.world.stack.request(now, flow, request).map_err(|error| {
             tracing::warn!(call = %self.id, %error, "a contact could not be called");
@@ -110,6 +123,7 @@ impl Call {
         if status != 503 {
             self.hop_answered(cx, branch);
         }
+        self.branches[branch].peer.learn(&response);
         if status < 300
             && let Some(dialog) = dialog
             && !self.take_dialog(cx, branch, dialog, status)
@@ -117,7 +131,13 @@ impl Call {
             return;
         }
         match status {
-            100..200 => self.drive(cx, Event::Provisional { branch }, Some(&response)),
+            100..200 => {
+                self.drive(cx, Event::Provisional { branch }, Some(&response));
+                if let Some(dialog) = dialog {
+                    self.acknowledge(cx, dialog);
+                }
+            }
+            422 if self.asks_again(cx, branch, &response) => {}
             200..300 => self.drive(cx, Event::Answer { branch }, Some(&response)),
             _ => {
                 self.branches[branch].failure = Some(response);
@@ -152,9 +172,28 @@ impl Call {
         if let Some(known) = known.filter(|known| *known != dialog) {
             cx.index.remove_dialog(known);
         }
-        self.branches[branch].dialog = Some(dialog);
-        cx.index.add_dialog(dialog, cx.slot);
+        if known != Some(dialog) {
+            self.branches[branch].dialog = Some(dialog);
+            self.branches[branch].settled = false;
+            cx.index.add_dialog(dialog, cx.slot);
+        }
         true
+    }
+
+    /// RFC 4028 §7.3: the session that was asked for is too short; the INVITE is sent again, once,
+    /// with what the 422 names.
+    fn asks_again(&mut self, cx: &mut Cx<'_>, branch: usize, response: &Message) -> bool {
+        let least = response.number(Header::MinSe).unwrap_or(0);
+        let open = matches!(self.fork.state(branch), Some(State::Calling | State::Ringing));
+        if !open || self.branches[branch].least_s > 0 || least == 0 {
+            return false;
+        }
+        self.branches[branch].least_s = least;
+        if let Some(tx) = self.branches[branch].tx.take() {
+            cx.index.remove_client(tx);
+        }
+        let flow = self.branches[branch].place.flow().copied();
+        flow.is_some_and(|flow| self.invite(cx, branch, flow, Some(response)).is_ok())
     }
 
     /// A branch failed, by its own response or without any.
@@ -170,33 +209,77 @@ impl Call {
         let Some(response) = message else { return };
         let status = response.status().unwrap_or(180);
         let mut fields = headers::end_to_end(response);
-        // Without an offer in the INVITE a body here would be an unreliable offer, which no one
-        // can answer (RFC 3264 §4, RFC 3262 §5).
-        if is_sdp(response) && !self.offerless {
-            let (now, key) = (cx.world.now, self.key());
-            match cx.world.media.answer(now, key, leg_of(branch), 0, response.body(), true) {
-                Ok(answer) => {
-                    self.branches[branch].early_answer = Some(answer.clone());
-                    fields = fields.body(SDP, answer);
-                }
-                Err(error) => tracing::info!(call = %self.id, %error, "early media left out"),
-            }
+        let reliable = self.is_reliable(cx.world);
+        let dialog = self.branches[branch].dialog;
+        let linked = dialog.filter(|id| {
+            let due = |it: &Dialog| it.is_prack_due();
+            let alone = reliable && self.branches.len() == 1;
+            alone && cx.world.stack.dialog(*id).is_some_and(due)
+        });
+        let body = self.early_body(cx, branch, response, (reliable, linked.is_some()));
+        let offer = self.offerless && body.is_some();
+        if let Some(body) = body {
+            fields = fields.body(SDP, body);
         }
         if matches!(status, 180 | 183) && self.times.ringing_at.is_none() {
             self.times.ringing_at = Some(cx.world.wall);
             cx.world.shared.tell(|| ControlEvent::CallRinging { call: self.id.to_string() });
         }
         let reply = Reply::new(status).reason(phrase(response)).fields(fields);
-        self.take_caller_dialog(cx, reply);
+        if self.take_caller_dialog(cx, reply.reliable(reliable)) && reliable {
+            self.early.awaited.push_back(Awaited { linked, offer });
+        }
     }
 
-    fn take_caller_dialog(&mut self, cx: &mut Cx<'_>, reply: Reply) {
-        if let Some(dialog) = cx.respond(self.caller.tx, reply)
-            && self.caller.dialog != Some(dialog)
-        {
+    /// The description that goes to the caller with a provisional response.
+    fn early_body(
+        &mut self,
+        cx: &mut Cx<'_>,
+        branch: usize,
+        response: &Message,
+        (reliable, linked): (bool, bool),
+    ) -> Option<Vec<u8>> {
+        let (now, key, leg) = (cx.world.now, self.key(), leg_of(branch));
+        if !is_sdp(response) || self.branches[branch].settled {
+            return None;
+        }
+        if self.offerless {
+            // An offer in an unreliable response is one that no one can answer (RFC 3264 §4,
+            // RFC 3262 §5).
+            let offer = linked.then(|| cx.world.media.offer(now, key, leg, 0, response.body()))?;
+            return match offer {
+                Ok(offer) => Some(offer),
+                Err(error) => {
+                    tracing::info!(call = %self.id, %error, "early offer left out");
+                    None
+                }
+            };
+        }
+        let answer = match cx.world.media.answer(now, key, leg, 0, response.body(), true) {
+            Ok(answer) => answer,
+            Err(error) => {
+                tracing::info!(call = %self.id, %error, "early media left out");
+                return None;
+            }
+        };
+        let asks = response.lists(Header::Require, RELIABLE);
+        self.branches[branch].settled = asks;
+        self.branches[branch].early_answer = Some(answer.clone());
+        // An answer that is sent reliably binds: there is one at most, and none while several
+        // branches may still give another one.
+        let binds = reliable && (self.early.settled || self.branches.len() > 1);
+        self.early.settled |= reliable && !binds;
+        (!binds).then_some(answer)
+    }
+
+    /// Answers the caller; whether that was in time.
+    fn take_caller_dialog(&mut self, cx: &mut Cx<'_>, reply: Reply) -> bool {
+        let Some(dialog) = cx.respond(self.caller.tx, reply) else { return false };
+        if self.caller.dialog != Some(dialog) {
             self.caller.dialog = Some(dialog);
             cx.index.add_dialog(dialog, cx.slot);
         }
+        true
     }
 
     /// The first 2xx: the caller gets it, the parties are connected.
@@ -215,11 +298,18 @@ impl Call {
         self.times.answered = Some(cx.world.now);
         cx.totals.answered += 1;
         self.lasts_until = cx.world.settings.max_duration.map(|max| cx.world.now + max);
-        let fields = headers::end_to_end(response).body(SDP, body);
+        let mut fields = headers::end_to_end(response);
+        self.begin_sessions(cx, response, &mut fields);
+        self.note_first_descriptions(branch, body.as_deref());
+        // With an offer of the callee that the caller's PRACK answered nothing is open.
+        let answered_early = self.offerless && body.is_none();
+        if let Some(body) = body {
+            fields = fields.body(SDP, body);
+        }
         let reply =
             Reply::new(response.status().unwrap_or(200)).reason(phrase(response)).fields(fields);
         self.take_caller_dialog(cx, reply);
-        if self.offerless {
+        if self.offerless && !answered_early {
             self.callee_ack_due = true;
         } else {
             cx.ack(dialog, Fields::new());
@@ -229,16 +319,49 @@ impl Call {
         cx.world.shared.tell(|| ControlEvent::CallAnswered { call: self.id.to_string() });
     }
 
-    /// The description that the caller gets with the 2xx.
+    /// The session timers of both legs, from the answer on.
+    fn begin_sessions(&mut self, cx: &Cx<'_>, response: &Message, fields: &mut Fields) {
+        self.start_session(cx, Side::Callee, Policy::agreed(response));
+        // It was let in by the same rule.
+        let session = cx.world.settings.session.accept(&self.invite).unwrap_or_default();
+        self.accept_session(cx, Side::Caller, session, fields);
+    }
+
+    /// Keeps what a refresh of a session may have to repeat.
+    fn note_first_descriptions(&mut self, branch: usize, body: Option<&[u8]>) {
+        let winner = &mut self.branches[branch];
+        let offered = winner.offered.take();
+        let early = winner.early_answer.take();
+        if let Some(offered) = offered {
+            self.say(Side::Callee, &offered);
+        }
+        if let Some(body) = body.or(early.as_deref()) {
+            self.say(Side::Caller, body);
+        }
+        if !self.offerless {
+            self.agree();
+        }
+        for branch in &mut self.branches {
+            (branch.offered, branch.early_answer) = (None, None);
+        }
+    }
+
+    /// The description that the caller gets with the 2xx, if it has not got it before.
     fn answered_body(
-        &mut self,
+        &self,
         cx: &mut Cx<'_>,
         branch: usize,
         response: &Message,
-    ) -> Result<Vec<u8>, Reply> {
+    ) -> Result<Option<Vec<u8>>, Reply> {
         let (now, key, leg) = (cx.world.now, self.key(), leg_of(branch));
         let media = &mut cx.world.media;
-        let early = self.branches[branch].early_answer.take();
+        if self.branches[branch].settled {
+            // RFC 3262 §5: offer and answer are complete, and the 2xx adds nothing.
+            media.confirm(now, key, leg, 0);
+            let early = self.branches[branch].early_answer.clone();
+            return Ok(early.filter(|_| !self.early.settled));
+        }
+        let early = self.branches[branch].early_answer.clone();
         let outcome = match (is_sdp(response), self.offerless) {
             (true, true) => media.offer(now, key, leg, 0, response.body()),
             (true, false) => media.answer(now, key, leg, 0, response.body(), false),
@@ -246,7 +369,7 @@ impl Call {
                 // The answer came with 183 and is not repeated: what was agreed holds.
                 Some(answer) => {
                     media.confirm(now, key, leg, 0);
-                    return Ok(answer);
+                    return Ok((!self.early.settled).then_some(answer));
                 }
                 None => return Err(Reply::new(502).reason("Answer without session description")),
             },
@@ -254,7 +377,7 @@ impl Call {
                 return Err(Reply::new(502).reason("Answer without session description"));
             }
         };
-        outcome.map_err(|error| media_refusal(&error))
+        outcome.map(Some).map_err(|error| media_refusal(&error))
     }
 
     /// The answer cannot be used: the callee is released, the caller refused.
@@ -300,8 +423,9 @@ pub(crate) fn relayed_failure(response: &Message, followed: impl Fn(&[u8]) -> bo
     let status = match response.status().unwrap_or(500) {
         // The challenge of a phone is for us, and we have no credentials (RFC 3261 §22.3).
         401 | 407 => 403,
-        // Only this phone is overloaded, not Tandem (§16.7 step 6).
-        503 => 500,
+        // Only this phone is overloaded, not Tandem (§16.7 step 6); and its session timer is
+        // negotiated with us alone.
+        422 | 503 => 500,
         status => status,
     };
     let mut fields = headers::with_same_body(response);

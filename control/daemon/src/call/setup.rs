@@ -1,11 +1,14 @@
 //! An INVITE becomes a call, or is refused.
 
+use super::early::Early;
 use super::fork::{self, Fork};
 use super::headers;
 use super::id::CallId;
 use super::identity::{self, Privacy, Vouched};
 use super::model::{Branch, Call, Caller, Cx, Times};
+use super::peer::Peer;
 use super::place::Place;
+use super::refresh;
 use super::release::After;
 use super::resume::Kept;
 use crate::config::types::Ring;
@@ -71,6 +74,8 @@ pub(super) fn admit(
         return Err(Reply::new(503).header("Retry-After", "10").header("Warning", warning));
     }
     check_extensions(request)?;
+    let session = world.settings.session;
+    session.accept(request).map_err(|_| refresh::too_short(session))?;
     check_body(request)?;
     admit_request(world, request, flow)
 }
@@ -224,19 +229,23 @@ pub(super) fn call(
     admission: &Admission,
 ) -> Call {
     let (branches, q) = branches(world, admission);
+    let peer = Peer::of(&invite);
     Call {
         id,
         from: admission.from.clone(),
         to: admission.to.clone(),
         offerless: !is_sdp(&invite),
         invite,
-        caller: Caller { tx, dialog: None, flow, vouched: admission.vouched },
+        caller: Caller { tx, dialog: None, flow, peer, vouched: admission.vouched },
         fork: Fork::new(&q),
         branches,
         winner: None,
         callee_ack_due: false,
         exchanges: Vec::new(),
         held: [false; 2],
+        early: Early::default(),
+        watches: Default::default(),
+        said: Default::default(),
         times: Times {
             started_at: world.wall,
             ringing_at: None,

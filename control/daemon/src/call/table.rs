@@ -1,7 +1,7 @@
 //! Where calls live, and how transactions and dialogs find them.
 
 use super::id::CallId;
-use super::model::Call;
+use super::model::{Call, Side};
 use crate::locate::Ticket;
 use std::collections::HashMap;
 use tandem_signalling::stack::{ClientTx, DialogId, ServerTx};
@@ -20,6 +20,8 @@ pub(super) enum Role {
     Branch(usize),
     /// A request of one party that was passed to the other.
     Exchange,
+    /// A refresh of a party's session.
+    Refresh(Side),
 }
 
 /// Finds calls by what the stack names.
@@ -151,6 +153,9 @@ impl Table {
         for exchange in &call.exchanges {
             index.remove_client(exchange.client);
             index.remove_server(exchange.server);
+        }
+        for (tx, _) in call.watches.iter().filter_map(|watch| watch.open) {
+            index.remove_client(tx);
         }
         self.free.push(slot.index);
     }

@@ -104,6 +104,16 @@ fn registrar(config: &Config, findings: &mut Vec<Finding>) {
 fn call(config: &Config, findings: &mut Vec<Finding>) {
     let call = &config.call;
     within(findings, "call.no_answer_s", call.no_answer_s, 1, 3_600);
+    within(findings, "call.min_se_s", call.min_se_s, 2, 86_400);
+    if call.session_expires_s > 0 {
+        within(
+            findings,
+            "call.session_expires_s",
+            call.session_expires_s,
+            call.min_se_s,
+            7 * 86_400,
+        );
+    }
     within(findings, "call.max_calls", call.max_calls, 1, 1_000_000);
     within(findings, "call.ring_next_s", call.ring_next_s, 1, 600);
     within(

@@ -145,6 +145,15 @@ section! {
         no_answer_s: u32 = 120;
         /// An answered call ends after this time, s; 0 for never.
         max_duration_s: u32 = 43_200;
+        /// A session that nobody refreshes ends after this time, s (RFC 4028); parties without
+        /// session timers are asked for a sign of life (OPTIONS) twice in it. 0 for neither.
+        session_expires_s: u32 = 1_800;
+        /// Shortest session that a party may ask for, s; a shorter one is answered with 422. RFC
+        /// 4028 wants 90 at least.
+        min_se_s: u32 = 90;
+        /// Whether provisional responses to callers that support 100rel are repeated until they
+        /// are acknowledged (RFC 3262). Those who require it always get them so.
+        reliable_provisional: bool = true;
         /// Calls at the same time; beyond it new ones are answered with 503. The open-files limit
         /// may allow fewer (`tandem check` says how many).
         max_calls: u32 = 20_000;

@@ -1,5 +1,6 @@
 //! The part of the configuration that registrar and calls read, ready for use.
 
+use crate::call::session_timer::Policy;
 use crate::config::Config;
 use crate::config::types::{Advertised, Algorithm, Ring};
 use crate::locate::LocatorConfig;
@@ -46,6 +47,10 @@ pub struct Settings {
     pub algorithms: Vec<Algorithm>,
     /// Longest ringing.
     pub no_answer: Duration,
+    /// Session timers.
+    pub session: Policy,
+    /// Whether provisional responses are sent reliably to callers that support it.
+    pub reliable_provisional: bool,
     /// Longest call.
     pub max_duration: Option<Duration>,
     /// Calls at the same time.
@@ -110,6 +115,8 @@ impl Settings {
             algorithms: registrar.algorithms.clone(),
             no_answer: seconds(call.no_answer_s),
             max_duration: (call.max_duration_s > 0).then(|| seconds(call.max_duration_s)),
+            session: Policy { expires_s: call.session_expires_s, min_se_s: call.min_se_s },
+            reliable_provisional: call.reliable_provisional,
             max_calls: count(call.max_calls),
             ring: call.ring,
             ring_next: seconds(call.ring_next_s),

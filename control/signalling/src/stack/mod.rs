@@ -322,6 +322,12 @@ impl Stack {
         Duration::from_millis(ticks * 10)
     }
 
+    /// How long a peer is told to wait that made an offer before the last one was answered: 0 to
+    /// 10 s, drawn anew each time (RFC 3261 §14.2, RFC 3311 §5.2).
+    pub fn retry_delay(&mut self) -> Duration {
+        Duration::from_secs(self.random.below(11))
+    }
+
     /// Whether a request that came over `flow` is one of ours that came back: it has a Via of this
     /// socket (RFC 3261 §16.3), or Call-ID and From tag of an INVITE of ours that is alive. With
     /// another Request-URI it may be a spiral, which is no error (§6); the caller can tell.

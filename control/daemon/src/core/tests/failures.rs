@@ -131,10 +131,10 @@ fn hops_run_out() {
 #[test]
 fn extensions_that_nobody_can_promise_are_420() {
     let mut bench = Bench::new();
-    let edit = |request: NewRequest| request.header("Require", "timer, 100rel, nonsense");
+    let edit = |request: NewRequest| request.header("Require", "timer, 100rel, nonsense, gruu");
     let response = refused(&mut bench, edit, 420);
     let unsupported: Vec<_> = response.tokens(Header::Unsupported).collect();
-    assert_eq!(unsupported, ["100rel", "nonsense"]);
+    assert_eq!(unsupported, ["nonsense", "gruu"]);
 }
 
 #[test]

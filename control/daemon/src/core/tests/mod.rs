@@ -2,6 +2,7 @@
 //! a network between them that delivers at once.
 
 mod calls;
+mod early;
 mod failures;
 mod forking;
 mod identity;
@@ -13,6 +14,7 @@ mod redirect;
 mod registrations;
 mod relay;
 mod restart;
+mod sessions;
 mod sockets;
 
 use super::{Parts, Settings, Switch};
