@@ -66,7 +66,11 @@ fn a_call_arrives_at_the_second_server_and_waits_for_no_other_dns() {
             ..Script::default()
         });
         let (calling, called) = (calling.finish(), called.finish());
-        assert!(calling.is_ok() && called.is_ok(), "{calling:?} {called:?}\n{}", stage.appliance.log());
+        assert!(
+            calling.is_ok() && called.is_ok(),
+            "{calling:?} {called:?}\n{}",
+            stage.appliance.log()
+        );
     };
     call();
     stuck.finish().unwrap_or_else(|error| panic!("{error}\n{}", stage.appliance.log()));
