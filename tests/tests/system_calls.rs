@@ -1,5 +1,6 @@
 //! sipp's calls through the real binaries: every way a basic call can go, and its record.
 
+use tandem_tests::appliance::Script;
 use tandem_tests::stage::Stage;
 
 #[test]
@@ -87,4 +88,22 @@ fn a_wrong_password_never_registers() {
     let Some(stage) = Stage::set("a_wrong_password_never_registers", &[], "") else { return };
     stage.bob("register_refused", &["-ap", "wrong"]).finish().unwrap();
     assert!(stage.registrations().is_empty());
+}
+
+#[test]
+fn an_offer_without_an_allowed_codec_gives_488() {
+    let config = "[media]\ncodecs = [\"opus\"]\n";
+    let name = "an_offer_without_an_allowed_codec_gives_488";
+    let Some(stage) = Stage::set(name, &[], config) else { return };
+    stage.register_bob(&[]);
+    let calling = stage.run(Script {
+        client: 1,
+        scenario: "uac_not_found",
+        me: "alice",
+        to: "bob",
+        edits: &[("response=\"404\"", "response=\"488\"")],
+        ..Script::default()
+    });
+    calling.finish().unwrap_or_else(|error| panic!("{error}\n{}", stage.appliance.log()));
+    assert_eq!(stage.record()["cause"]["sip_status"], 488);
 }

@@ -9,7 +9,7 @@ use crate::core::{self, CoreHandle, Start, StartError};
 use crate::journal::{Journal, Recovered};
 use crate::link::local::LocalEngine;
 use crate::link::process::EngineConfig;
-use crate::media::{MediaConfig, MediaPlane};
+use crate::media::{CodecPolicy, MediaConfig, MediaPlane};
 use crate::snapshot::{Query, Shared};
 use crate::store::users::UserList;
 use std::collections::BTreeSet;
@@ -116,6 +116,10 @@ fn media_config(config: &Config) -> MediaConfig {
         relearn_silence_ms: media.relearn_silence_ms,
         lease_ms: media.lease_ms,
         strict_source: media.strict_source,
+        codecs: CodecPolicy {
+            allowed: media.codecs.clone(),
+            refused: media.codecs_refused.clone(),
+        },
     }
 }
 
@@ -129,6 +133,18 @@ mod tests {
 
     fn ip(text: &str) -> IpAddr {
         text.parse().unwrap()
+    }
+
+    #[test]
+    fn codecs_of_the_configuration_are_the_policy() {
+        let set = config("[media]\ncodecs = [\"opus\", \"PCMA\"]\ncodecs_refused = [\"VP8\"]");
+        let policy = media_config(&set).codecs;
+        let names = |list: &[crate::config::types::CodecName]| {
+            list.iter().map(ToString::to_string).collect::<Vec<_>>()
+        };
+        assert_eq!(names(&policy.allowed), ["opus", "PCMA"]);
+        assert_eq!(names(&policy.refused), ["VP8"]);
+        assert!(Config::parse("[media]\ncodecs = [\"a\"]\ncodecs_refused = [\"a\"]").is_err());
     }
 
     #[test]

@@ -153,6 +153,11 @@ fn media(config: &Config, findings: &mut Vec<Finding>) {
             findings.push(("media.addresses", format!("only one {name} address is possible")));
         }
     }
+    let both = media.codecs.iter().find(|it| media.codecs_refused.contains(it));
+    if let Some(codec) = both {
+        let message = format!("{codec} is in media.codecs too: take it out of one of them");
+        findings.push(("media.codecs_refused", message));
+    }
     within(findings, "media.port_min", media.port_min, 1_024, 65_534);
     if media.port_max <= media.port_min {
         findings

@@ -3,7 +3,9 @@
 
 use super::sockets::ListenAt;
 use super::trunk::{CallerId, Network, Secret};
-use super::types::{Advertised, Algorithm, DnsServer, LogFormat, PortKind, Ring, SipTransport};
+use super::types::{
+    Advertised, Algorithm, CodecName, DnsServer, LogFormat, PortKind, Ring, SipTransport,
+};
 use crate::route::failover::{Cause, Failover};
 use crate::route::number::NumberFormat;
 use serde::{Deserialize, Serialize};
@@ -218,6 +220,12 @@ section! {
         addresses: Vec<IpAddr> = Vec::new();
         /// Addresses that others see instead of ours, as in sip.advertised.
         advertised: Vec<Advertised> = Vec::new();
+        /// Audio codecs that pass, in the order in which they are offered on: "opus", "PCMA",
+        /// "L16/44100/2"; empty for all, as they come. An offer that has none of them is answered
+        /// with 488. Telephone events and comfort noise follow the codecs.
+        codecs: Vec<CodecName> = Vec::new();
+        /// Codecs that never pass, of audio and video.
+        codecs_refused: Vec<CodecName> = Vec::new();
         /// First media port. A leg takes an even port for RTP and the next one for RTCP.
         port_min: u16 = limits::DEFAULT_PORT_RANGE.0;
         /// Last media port.

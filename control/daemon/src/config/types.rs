@@ -4,6 +4,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
+use tandem_signalling::sdp::RtpMap;
 
 /// A SIP transport.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -134,6 +135,69 @@ impl<'de> Deserialize<'de> for Advertised {
     }
 }
 
+/// A codec as `a=rtpmap` names it: `PCMA`, `opus/48000/2`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CodecName {
+    /// Encoding name, in any case.
+    pub encoding: String,
+    /// RTP clock rate, Hz; any if it is not given.
+    pub clock_rate: Option<u32>,
+    /// Channels; any if they are not given.
+    pub channels: Option<u8>,
+}
+
+impl CodecName {
+    /// Whether a payload type is of this codec.
+    #[must_use]
+    pub fn is(&self, map: &RtpMap<'_>) -> bool {
+        self.encoding.eq_ignore_ascii_case(map.encoding)
+            && self.clock_rate.is_none_or(|it| it == map.clock_rate)
+            && self.channels.is_none_or(|it| it == map.channels)
+    }
+}
+
+impl FromStr for CodecName {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong = || format!("`{text}` is no codec: \"PCMA\", \"opus\" or \"L16/44100/2\"");
+        let mut parts = text.split('/');
+        let encoding = parts.next().unwrap_or_default();
+        let good = |it: u8| it.is_ascii_alphanumeric() || b"-_.+".contains(&it);
+        if encoding.is_empty() || !encoding.bytes().all(good) {
+            return Err(wrong());
+        }
+        let clock_rate = parts.next().map(str::parse).transpose().map_err(|_| wrong())?;
+        let channels = parts.next().map(str::parse).transpose().map_err(|_| wrong())?;
+        match parts.next() {
+            None => Ok(Self { encoding: encoding.to_owned(), clock_rate, channels }),
+            Some(_) => Err(wrong()),
+        }
+    }
+}
+
+impl fmt::Display for CodecName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.encoding)?;
+        if let Some(rate) = self.clock_rate {
+            write!(f, "/{rate}")?;
+        }
+        self.channels.map_or(Ok(()), |channels| write!(f, "/{channels}"))
+    }
+}
+
+impl Serialize for CodecName {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for CodecName {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
+    }
+}
+
 /// A DNS server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DnsServer(pub SocketAddr);
@@ -185,6 +249,20 @@ mod tests {
         assert_eq!(of("::1"), "2001:db8::1");
         assert_eq!(Advertised::of(&list[..2], "::1".parse().unwrap()), None);
         assert_eq!(list[1].to_string(), "10.0.0.5=203.0.113.2");
+    }
+
+    #[test]
+    fn codecs_have_a_name_and_perhaps_a_rate() {
+        for text in ["PCMA", "opus/48000/2", "L16/44100", "telephone-event"] {
+            assert_eq!(text.parse::<CodecName>().unwrap().to_string(), text);
+        }
+        for text in ["", "/8000", "PCM A", "PCMA/fast", "a/1/2/3"] {
+            assert!(text.parse::<CodecName>().unwrap_err().contains("no codec"), "{text}");
+        }
+        let map = RtpMap { payload_type: 8, encoding: "PCMA", clock_rate: 8_000, channels: 1 };
+        let is = |text: &str| text.parse::<CodecName>().unwrap().is(&map);
+        assert!(is("pcma") && is("PCMA/8000") && is("PCMA/8000/1"));
+        assert!(!is("PCMU") && !is("PCMA/16000") && !is("PCMA/8000/2"));
     }
 
     #[test]

@@ -131,6 +131,9 @@ pub(super) struct Leg {
     /// Version of the description that we sent last, and a hash of it.
     pub(super) version: u64,
     pub(super) sent: Option<u64>,
+    /// Media lines of its session, which never get fewer (RFC 3264 §8).
+    #[serde(default)]
+    pub(super) lines: u8,
 }
 
 impl Leg {
@@ -143,6 +146,7 @@ impl Leg {
             peer: None,
             version: 0,
             sent: None,
+            lines: 0,
         }
     }
 
@@ -167,6 +171,8 @@ pub(super) struct Offer {
     pub(super) to: u8,
     /// What the offerer said, `None` for lines that cannot be used.
     pub(super) lines: Vec<Option<Party>>,
+    /// Lines of streams that the answerer's session has beyond them.
+    pub(super) padding: usize,
 }
 
 /// The media of one call. Formats that write no names keep the fields in this order: new ones go to

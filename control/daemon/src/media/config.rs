@@ -1,5 +1,6 @@
 //! What the operator decides about media.
 
+use super::CodecPolicy;
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
 use tandem_contract::limits;
@@ -19,6 +20,8 @@ pub struct MediaConfig {
     pub lease_ms: u32,
     /// Accept media only from the address in the SDP (no symmetric RTP behind NAT).
     pub strict_source: bool,
+    /// Which codecs pass.
+    pub codecs: CodecPolicy,
 }
 
 impl Default for MediaConfig {
@@ -30,6 +33,7 @@ impl Default for MediaConfig {
             relearn_silence_ms: limits::DEFAULT_RELEARN_SILENCE_MS,
             lease_ms: limits::DEFAULT_LEASE_MS,
             strict_source: false,
+            codecs: CodecPolicy::default(),
         }
     }
 }

@@ -9,6 +9,8 @@ pub const WARN_ADDRESS_FORMAT: u16 = 301;
 pub const WARN_TRANSPORT: u16 = 302;
 /// Warning code: media type not available.
 pub const WARN_MEDIA_TYPE: u16 = 304;
+/// Warning code: incompatible media format.
+pub const WARN_MEDIA_FORMAT: u16 = 305;
 /// Warning code: miscellaneous.
 pub const WARN_MISCELLANEOUS: u16 = 399;
 

@@ -8,6 +8,7 @@
 //! | file | what it holds |
 //! | --- | --- |
 //! | [`config`] | what the operator decides |
+//! | [`codecs`] | which codecs pass, and in which order |
 //! | [`error`] | refusals and their SIP status |
 //! | [`event`] | what media tells the call |
 //! | `party` | what one side said of one media line |
@@ -20,13 +21,14 @@
 //! | `report`, `view` | figures for people |
 //!
 //! # What is passed and what is not
-//! Any codec and any attribute passes. Media over UDP passes: RTP/AVP(F) in the clear, RTP/SAVP(F)
+//! Any codec that the operator lets pass, and any attribute, passes. Media over UDP passes: RTP/AVP(F) in the clear, RTP/SAVP(F)
 //! with keys in the SDP (SDES, MIKEY) as the ends keyed it, T.38 and other datagrams as opaque
 //! bytes. A line over TCP or SCTP is offered on as rejected (port 0). SRTP keyed by DTLS, and
 //! RTP/SAVP to RTP/AVP, are refused with 488. ICE attributes and bundles are removed, so that
 //! phones fall back to the addresses in `c=` and `m=`.
 
 mod call;
+pub mod codecs;
 pub mod config;
 pub mod error;
 pub mod event;
@@ -43,6 +45,7 @@ mod tests;
 mod view;
 mod watch;
 
+pub use codecs::CodecPolicy;
 pub use config::{LegProfile, MediaConfig};
 pub use error::MediaError;
 pub use event::MediaEvent;

@@ -25,7 +25,8 @@ impl MediaPlane {
     ) -> Result<Vec<u8>, MediaError> {
         let mut sdp = SessionDescription::parse(bytes)?;
         sdp.origin()?;
-        let lines = read_offer(&sdp)?;
+        let emptied = self.config.codecs.apply_to_offer(&mut sdp);
+        let lines = read_offer(&sdp, &emptied)?;
         for leg in [from, to] {
             let too_many = MediaError::TooMany { what: "legs", limit: MAX_LEGS };
             call.leg_or_new(leg).ok_or(too_many)?;
@@ -46,7 +47,8 @@ impl MediaPlane {
             })
             .collect();
         call.offers.retain(|offer| (offer.from, offer.to) != (from, to));
-        call.offers.push(Offer { from, to, lines });
+        let padding = pad(call, (from, to), &mut sdp);
+        call.offers.push(Offer { from, to, lines, padding });
         rewrite(&mut sdp, Role::Offer, &announced, self.fallback_ip(call, to));
         Ok(self.stamp(call, to, sdp))
     }
@@ -63,7 +65,12 @@ impl MediaPlane {
         sdp.origin()?;
         let offer = call.offer(to, from).ok_or(MediaError::BadAnswer("nothing was offered"))?;
         let family = call.leg(from).and_then(|leg| leg.family);
-        let pairs = read_answer(&sdp, offer, family)?;
+        if sdp.media_count() != offer.lines.len() + offer.padding {
+            return Err(MediaError::BadAnswer("it has another number of media lines"));
+        }
+        sdp.truncate_media(offer.lines.len());
+        let emptied = self.config.codecs.apply_to_answer(&mut sdp);
+        let pairs = read_answer(&sdp, offer, family, &emptied)?;
         let branch = if from == 0 { to } else { from };
         if call.winner.is_none_or(|winner| winner == branch) {
             connect(call, from, to);
@@ -79,7 +86,13 @@ impl MediaPlane {
         let announced: Vec<_> = (0..sdp.media_count())
             .map(|index| {
                 let (offerer, answerer) = pairs.get(index)?.as_ref()?;
-                self.announced(call, to, index, answerer, offerer.mux)
+                let mut line = self.announced(call, to, index, answerer, offerer.mux)?;
+                // RFC 3264 §6.1: an answer never has more than the offer lets it.
+                let fitting = answerer.direction.answer_to(offerer.direction);
+                if fitting != sdp.direction(index) {
+                    line.direction = Some(fitting);
+                }
+                Some(line)
             })
             .collect();
         rewrite(&mut sdp, Role::Answer, &announced, self.fallback_ip(call, to));
@@ -389,11 +402,31 @@ fn connect(call: &mut Call, one: u8, other: u8) {
     call.spoken.push(branch);
 }
 
-fn read_offer(sdp: &SessionDescription) -> Result<Vec<Option<Party>>, MediaError> {
+/// Notes how many media lines the sessions of both legs have, and gives the offer to `to` as many as
+/// it had before (RFC 3264 §8); tells how many that were.
+fn pad(call: &mut Call, (from, to): (u8, u8), sdp: &mut SessionDescription) -> usize {
+    let offered = sdp.media_count();
+    let mut wanted = offered;
+    for id in [from, to] {
+        if let Some(leg) = call.leg_mut(id) {
+            leg.lines = leg.lines.max(u8::try_from(offered).unwrap_or(u8::MAX));
+            if id == to {
+                wanted = leg.lines.into();
+            }
+        }
+    }
+    sdp.pad_media(wanted);
+    sdp.media_count() - offered
+}
+
+fn read_offer(
+    sdp: &SessionDescription,
+    emptied: &[bool],
+) -> Result<Vec<Option<Party>>, MediaError> {
     let mut lines = Vec::with_capacity(sdp.media_count());
     let mut refusal = None;
     for index in 0..sdp.media_count() {
-        match Party::read(sdp, index)? {
+        match read_line(sdp, index, emptied)? {
             Ok(party) => lines.push(Some(party)),
             Err(unusable) => {
                 if unusable != Unusable::Rejected {
@@ -409,17 +442,27 @@ fn read_offer(sdp: &SessionDescription) -> Result<Vec<Option<Party>>, MediaError
     }
 }
 
+/// A media line; one of which the policy left no codec cannot be used.
+fn read_line(
+    sdp: &SessionDescription,
+    index: usize,
+    emptied: &[bool],
+) -> Result<Result<Party, Unusable>, MediaError> {
+    match emptied.get(index) {
+        Some(true) => Ok(Err(Unusable::Codecs)),
+        _ => Party::read(sdp, index),
+    }
+}
+
 fn read_answer(
     sdp: &SessionDescription,
     offer: &Offer,
     family: Option<Family>,
+    emptied: &[bool],
 ) -> Result<Vec<Pair>, MediaError> {
-    if sdp.media_count() != offer.lines.len() {
-        return Err(MediaError::BadAnswer("it has another number of media lines"));
-    }
     let mut pairs = Vec::with_capacity(offer.lines.len());
     for (index, offered) in offer.lines.iter().enumerate() {
-        let pair = match (offered, Party::read(sdp, index)?) {
+        let pair = match (offered, read_line(sdp, index, emptied)?) {
             (Some(offered), Ok(answered)) => {
                 fits(offered, &answered)?;
                 if answered.rtp.is_some() && family.is_some_and(|f| f != answered.family) {
@@ -433,6 +476,9 @@ fn read_answer(
             _ => None,
         };
         pairs.push(pair);
+    }
+    if emptied.contains(&true) && pairs.iter().all(Option::is_none) {
+        return Err(Unusable::Codecs.refusal());
     }
     Ok(pairs)
 }

@@ -1,7 +1,8 @@
 //! What one party said of one media line: where it wants media, what it sends, how it is keyed.
 
 use super::error::{
-    MediaError, WARN_ADDRESS_FORMAT, WARN_MEDIA_TYPE, WARN_MISCELLANEOUS, WARN_TRANSPORT,
+    MediaError, WARN_ADDRESS_FORMAT, WARN_MEDIA_FORMAT, WARN_MEDIA_TYPE, WARN_MISCELLANEOUS,
+    WARN_TRANSPORT,
 };
 use super::saved;
 use crate::link::Family;
@@ -37,6 +38,8 @@ pub(super) enum Unusable {
     Keyless,
     /// TCP, SCTP or a transport that is not known.
     Transport,
+    /// None of its codecs is allowed.
+    Codecs,
 }
 
 impl Unusable {
@@ -48,6 +51,10 @@ impl Unusable {
                 (WARN_TRANSPORT, "SRTP keyed by DTLS is not supported; use RTP/AVP or SDES keys")
             }
             Self::Keyless => (WARN_MISCELLANEOUS, "RTP/SAVP without keys in the SDP (a=crypto)"),
+            Self::Codecs => (
+                WARN_MEDIA_FORMAT,
+                "no codec of it is allowed by media.codecs and media.codecs_refused",
+            ),
             Self::Transport => (WARN_TRANSPORT, "only media over UDP is supported"),
         };
         MediaError::Unsupported { warning, text: text.into() }

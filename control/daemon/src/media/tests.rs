@@ -13,6 +13,7 @@ use tandem_signalling::sdp::SessionDescription;
 
 mod figures;
 mod restart;
+mod rfc3264;
 
 const CALL: CallKey = CallKey(0x1234_5678_9abc_def0);
 const NOW: Instant = Instant::from_millis(1_000);

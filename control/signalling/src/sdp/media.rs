@@ -1,6 +1,6 @@
 //! Media lines (RFC 8866 §5.14) and the attributes that describe RTP (§6.6 to §6.15).
 
-use super::{Section, SessionDescription, static_payload};
+use super::{Section, SessionDescription, limits, static_payload};
 use core::ops::Range;
 
 /// Where the fields of an `m=` line are.
@@ -97,6 +97,13 @@ impl Direction {
         matches!(self, Self::SendRecv | Self::RecvOnly)
     }
 
+    /// What is left of it for an answer to an offer of direction `offered` (RFC 3264 §6.1): who is
+    /// not heard does not send, and nobody hears who does not send.
+    #[must_use]
+    pub const fn answer_to(self, offered: Self) -> Self {
+        Self::new(self.sends() && offered.receives(), self.receives() && offered.sends())
+    }
+
     /// Its attribute.
     #[must_use]
     pub const fn name(self) -> &'static str {
@@ -144,6 +151,41 @@ impl SessionDescription {
         let text = format!("{} {port} {}{gap}{}", line.kind, line.proto, line.formats);
         if (port, 1) != (line.port, line.port_count) {
             self.set_media_text(media, text.into_bytes());
+        }
+    }
+
+    /// Replaces the formats of a media line, and removes the `a=rtpmap`, `a=fmtp` and `a=rtcp-fb` of
+    /// those that go. Nothing happens if none is left: the grammar wants one.
+    pub fn set_formats(&mut self, media: usize, formats: &[&str]) {
+        let Some(line) = self.media(media) else { return };
+        if formats.is_empty() || line.formats.split_ascii_whitespace().eq(formats.iter().copied()) {
+            return;
+        }
+        let count =
+            if line.port_count == 1 { String::new() } else { format!("/{}", line.port_count) };
+        let (kind, port, proto) = (line.kind, line.port, line.proto);
+        let text = format!("{kind} {port}{count} {proto} {}", formats.join(" "));
+        let gone: Vec<String> = line
+            .formats
+            .split_ascii_whitespace()
+            .filter(|it| !formats.contains(it))
+            .map(str::to_owned)
+            .collect();
+        self.set_media_text(media, text.into_bytes());
+        self.remove_lines(Section::Media(media), |line| {
+            let Some((b"rtpmap" | b"fmtp" | b"rtcp-fb", value)) = line.attribute() else {
+                return false;
+            };
+            let format = value.split(|b| *b == b' ').find(|it| !it.is_empty());
+            format.is_some_and(|format| gone.iter().any(|it| it.as_bytes() == format))
+        });
+    }
+
+    /// Appends media lines of streams that do not exist (port 0) until there are `count`: a session
+    /// never gets fewer lines (RFC 3264 §8).
+    pub fn pad_media(&mut self, count: usize) {
+        while self.media_count() < count.min(limits::MAX_MEDIA) {
+            self.push_media(b"audio 0 RTP/AVP 0");
         }
     }
 

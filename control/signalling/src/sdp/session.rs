@@ -259,6 +259,21 @@ impl SessionDescription {
         }
     }
 
+    /// Appends a media section of this one line; ignored unless it is a valid one.
+    pub(super) fn push_media(&mut self, text: &[u8]) {
+        let Some(header) = MediaHeader::parse(self.lines.len(), text) else { return };
+        self.lines.push(StoredLine { kind: b'm', text: Text::Own(text.into()) });
+        self.media.push(header);
+    }
+
+    /// Removes the media sections from index `count` on.
+    pub fn truncate_media(&mut self, count: usize) {
+        if let Some(first) = self.media.get(count) {
+            self.lines.truncate(first.line);
+            self.media.truncate(count);
+        }
+    }
+
     /// Number (from 1) of the first line of a kind in a section, for error messages.
     pub(super) fn line_number(&self, section: Section, kind: u8) -> usize {
         let range = self.range(section);

@@ -191,6 +191,38 @@ fn written_text_cannot_break_out_of_its_line() {
 }
 
 #[test]
+fn formats_go_with_their_attributes() {
+    let mut sdp = parse(
+        "v=0\r\nm=audio 4000/2 RTP/AVP 0 96 101\r\na=rtpmap:96 opus/48000/2\r\na=fmtp:96 x=1\r\n\
+         a=rtcp-fb:96 nack\r\na=rtcp-fb:* ccm\r\na=rtpmap:101 telephone-event/8000\r\na=ptime:20\r\n",
+    );
+    sdp.set_formats(0, &[]);
+    sdp.set_formats(7, &["0"]);
+    assert_eq!(sdp.media(0).unwrap().formats, "0 96 101");
+    sdp.set_formats(0, &["101", "0"]);
+    assert_eq!(
+        text(&sdp),
+        "v=0\r\nm=audio 4000/2 RTP/AVP 101 0\r\na=rtcp-fb:* ccm\r\n\
+         a=rtpmap:101 telephone-event/8000\r\na=ptime:20\r\n"
+    );
+}
+
+#[test]
+fn media_lines_are_padded_and_cut() {
+    let mut sdp = parse("v=0\r\nm=audio 4000 RTP/AVP 0\r\na=x\r\nm=video 0 RTP/AVP 96\r\na=y\r\n");
+    sdp.pad_media(1);
+    sdp.pad_media(3);
+    assert_eq!((sdp.media_count(), sdp.media(2).unwrap().port), (3, 0));
+    sdp.set_attribute(Section::Media(1), "z", "");
+    assert!(text(&sdp).ends_with("a=y\r\na=z\r\nm=audio 0 RTP/AVP 0\r\n"));
+    sdp.truncate_media(3);
+    sdp.truncate_media(1);
+    assert_eq!(text(&sdp), "v=0\r\nm=audio 4000 RTP/AVP 0\r\na=x\r\n");
+    sdp.pad_media(1_000);
+    assert_eq!(sdp.media_count(), limits::MAX_MEDIA);
+}
+
+#[test]
 fn hold_addresses_are_known() {
     for (address, hold) in [
         ("IN IP4 0.0.0.0", true),
