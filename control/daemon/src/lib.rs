@@ -24,3 +24,4 @@ pub mod route;
 pub mod snapshot;
 pub mod store;
 pub mod top;
+pub mod trace;

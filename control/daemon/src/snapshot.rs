@@ -5,6 +5,7 @@
 //! lock that it could wait for.
 
 use crate::record::{CallRecord, LegReport, Registration};
+use crate::trace::Trace;
 use arc_swap::ArcSwap;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -478,6 +479,7 @@ pub struct Shared {
     next_event: AtomicU64,
     queries: mpsc::Sender<Query>,
     waker: OnceLock<Box<dyn Fn() + Send + Sync>>,
+    trace: Trace,
 }
 
 impl fmt::Debug for Shared {
@@ -487,9 +489,15 @@ impl fmt::Debug for Shared {
 }
 
 impl Shared {
-    /// The shared part and the signalling thread's end of the questions.
+    /// The shared part without a trace, and the signalling thread's end of the questions.
     #[must_use]
     pub fn new() -> (Arc<Self>, mpsc::Receiver<Query>) {
+        Self::with_trace(Trace::new(0, None))
+    }
+
+    /// As [`Shared::new`], with a trace.
+    #[must_use]
+    pub fn with_trace(trace: Trace) -> (Arc<Self>, mpsc::Receiver<Query>) {
         let (queries, receiver) = mpsc::channel(QUERY_BACKLOG);
         let (events, _) = broadcast::channel(EVENT_BACKLOG);
         let shared = Self {
@@ -498,8 +506,15 @@ impl Shared {
             next_event: AtomicU64::new(1),
             queries,
             waker: OnceLock::new(),
+            trace,
         };
         (Arc::new(shared), receiver)
+    }
+
+    /// The messages of the last minutes.
+    #[must_use]
+    pub const fn trace(&self) -> &Trace {
+        &self.trace
     }
 
     /// Sets what wakes the signalling thread when a question waits for it. Only the first call has

@@ -5,6 +5,7 @@
 //! | `GET /v1/calls`, `/v1/calls/{id}` | calls that exist now |
 //! | `GET /v1/records`, `/v1/records/{id}` | ended calls, newest first, page by page |
 //! | `GET /v1/registrations` | registered contacts |
+//! | `GET /v1/trace/{id}`, `/v1/trace/{id}/pcap` | the SIP messages of a call, also of one that has ended |
 //! | `GET /v1/engine`, `/v1/stats` | figures of the media engine, and of everything |
 //! | `GET /v1/events` | what happens, as server-sent events |
 //! | `GET /metrics` | the same figures for Prometheus (OpenMetrics) |
@@ -16,6 +17,7 @@ pub mod events;
 pub mod metrics;
 pub mod problem;
 mod records;
+mod trace;
 
 use crate::journal::Journal;
 use crate::snapshot::Shared;
@@ -114,6 +116,8 @@ pub fn router(sources: Sources) -> Router {
         .route("/v1/records", get(records::list))
         .route("/v1/records/{id}", get(records::one))
         .route("/v1/registrations", get(registrations))
+        .route("/v1/trace/{id}", get(trace::messages))
+        .route("/v1/trace/{id}/pcap", get(trace::capture))
         .route("/v1/engine", get(engine))
         .route("/v1/stats", get(stats))
         .route("/v1/events", get(events::stream))
@@ -157,7 +161,7 @@ async fn index() -> Json<serde_json::Value> {
         "version": env!("CARGO_PKG_VERSION"),
         "paths": [
             "/v1/calls", "/v1/calls/{id}", "/v1/records", "/v1/records/{id}",
-            "/v1/registrations", "/v1/engine", "/v1/stats", "/v1/events", "/metrics", "/healthz",
+            "/v1/registrations", "/v1/trace/{id}", "/v1/trace/{id}/pcap", "/v1/engine", "/v1/stats", "/v1/events", "/metrics", "/healthz",
         ],
     }))
 }

@@ -107,6 +107,9 @@ impl Call {
             Reply::new(error.status())
         })?;
         self.branches[branch].tx = Some(tx);
+        if let Some(call_id) = cx.world.stack.call_id(tx) {
+            cx.world.shared.trace().leg(self.id, &call_id);
+        }
         cx.index.add_client(tx, cx.slot, Role::Branch(branch));
         Ok(())
     }

@@ -295,6 +295,7 @@ impl Call {
             to: self.to.clone(),
             started_at: self.times.started_at,
         }));
+        cx.world.shared.trace().leg(self.id, self.invite.call_id().unwrap_or_default());
         let (from, to) = (Redacted(&self.from), Redacted(&self.to));
         tracing::info!(call = %self.id, %from, %to, "call started");
         cx.world.shared.tell(|| ControlEvent::CallStarted {

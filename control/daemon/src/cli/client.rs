@@ -78,6 +78,23 @@ impl Daemon {
     /// # Errors
     /// [`CliError`] with what the daemon says is wrong, or that nobody answers.
     pub fn get<T: DeserializeOwned>(&self, path: &str, query: &[(&str, String)]) -> CliResult<T> {
+        serde_json::from_slice(&self.ask(path, query)?).map_err(|error| {
+            CliError::failed(format!(
+                "{}{path} answers what this version does not understand: {error}",
+                self.url
+            ))
+        })
+    }
+
+    /// Asks for a path whose answer is no JSON.
+    ///
+    /// # Errors
+    /// As [`Daemon::get`].
+    pub fn get_octets(&self, path: &str) -> CliResult<Vec<u8>> {
+        self.ask(path, &[])
+    }
+
+    fn ask(&self, path: &str, query: &[(&str, String)]) -> CliResult<Vec<u8>> {
         let request = self.agent.get(format!("{}{path}", self.url));
         let request = query.iter().fold(request, |request, (key, value)| request.query(key, value));
         let mut response = match request.call() {
@@ -106,12 +123,7 @@ impl Daemon {
             };
             return Err(CliError::failed(message));
         }
-        serde_json::from_slice(&body).map_err(|error| {
-            CliError::failed(format!(
-                "{}{path} answers what this version does not understand: {error}",
-                self.url
-            ))
-        })
+        Ok(body)
     }
 }
 

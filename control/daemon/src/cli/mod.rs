@@ -10,6 +10,7 @@ pub mod run;
 pub mod runfile;
 mod sibling;
 pub mod table;
+mod trace;
 mod user;
 mod wire;
 
@@ -110,6 +111,7 @@ Examples:
   tandem user add alice                  add a phone; prints its password once
   tandem calls                           what is being talked about now
   tandem records --party alice --json    ended calls of alice, for programs
+  tandem trace 0672f3c4a1b2c3d4          the messages of that call, leg by leg
   tandem top                             live screen of calls, packets and quality
   tandem check                           what this machine can do and what to change
 
@@ -145,6 +147,8 @@ enum Command {
     Records(listing::RecordsArgs),
     /// Registered phones.
     Registrations(listing::RegistrationsArgs),
+    /// The SIP messages of a call as a ladder, also of one that has ended.
+    Trace(trace::TraceArgs),
     /// Live screen: calls, packets, loss, jitter, MOS, drops by reason.
     Top(crate::top::TopArgs),
     /// Say what this machine can run and what to change.
@@ -206,6 +210,7 @@ fn dispatch(cli: Cli) -> CliResult {
         Command::Calls(args) => listing::calls(&args),
         Command::Records(args) => listing::records(&args),
         Command::Registrations(args) => listing::registrations(&args),
+        Command::Trace(args) => trace::run(&args),
         Command::Top(args) => crate::top::run(&args),
         Command::Check(args) => crate::check::run(&args),
     }

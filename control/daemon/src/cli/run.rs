@@ -179,7 +179,7 @@ impl Running {
         let signals = Signals::listen(&runtime)?;
         let listener = runtime.block_on(api::bind(config.http.listen)).map_err(CliError::failed)?;
         let http = listener.local_addr().map_err(CliError::failed)?;
-        let (shared, queries) = Shared::new();
+        let (shared, queries) = Shared::with_trace(wire::trace(&config)?);
         let core = wire::start(wire::Parts {
             config: &config,
             data,

@@ -12,6 +12,8 @@ use crate::link::process::EngineConfig;
 use crate::media::{CodecPolicy, MediaConfig, MediaPlane};
 use crate::snapshot::{Query, Shared};
 use crate::store::users::UserList;
+use crate::trace::Trace;
+use crate::trace::hep::{Exporter, Target};
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::net::{IpAddr, SocketAddr};
@@ -56,6 +58,26 @@ pub(super) fn start(parts: Parts<'_>) -> CliResult<CoreHandle> {
         StartError::Net(error) => CliError::failed(format!("{error} (key sip.listen)")),
         other => CliError::failed(other),
     })
+}
+
+/// The trace, with its export.
+pub(super) fn trace(config: &Config) -> CliResult<Trace> {
+    let trace = &config.trace;
+    let export = match trace.hep_server.parse::<SocketAddr>() {
+        Ok(server) => {
+            let password = trace.hep_password.clone();
+            let target = Target { server, capture_id: trace.hep_id, password };
+            Some(Exporter::start(target).map_err(|error| {
+                CliError::failed(format!(
+                    "cannot send copies to trace.hep_server {server}: {error}; correct it, or leave it out"
+                ))
+            })?)
+        }
+        // Empty: everything else was refused with the configuration.
+        Err(_) => None,
+    };
+    let octets = usize::try_from(trace.memory_mib).unwrap_or(0).saturating_mul(1 << 20);
+    Ok(Trace::new(octets, export))
 }
 
 fn engine_config(config: &Config, data: &Path) -> EngineConfig {

@@ -18,6 +18,7 @@ pub(super) fn check(config: &Config) -> Vec<Finding> {
     call(config, &mut findings);
     dns(config, &mut findings);
     media(config, &mut findings);
+    trace(config, &mut findings);
     rest(config, &mut findings);
     findings
 }
@@ -97,6 +98,18 @@ fn registrar(config: &Config, findings: &mut Vec<Finding>) {
         findings.push((
             "registrar.algorithms",
             "at least one of \"SHA-256\" and \"MD5\" is needed".into(),
+        ));
+    }
+}
+
+fn trace(config: &Config, findings: &mut Vec<Finding>) {
+    let trace = &config.trace;
+    within(findings, "trace.memory_mib", trace.memory_mib, 0, 65_536);
+    let server = &trace.hep_server;
+    if !server.is_empty() && server.parse::<std::net::SocketAddr>().is_err() {
+        findings.push((
+            "trace.hep_server",
+            format!("\"{server}\" is not an address with a port, such as \"192.0.2.9:9060\""),
         ));
     }
 }

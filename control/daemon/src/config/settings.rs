@@ -290,6 +290,21 @@ section! {
 }
 
 section! {
+    /// Trace: the SIP messages of the last minutes, for `tandem trace`, and copies for Homer.
+    Trace {
+        /// Memory for them, MiB; 0 keeps none. A call of two parties takes about 12 KiB.
+        memory_mib: u32 = 16;
+        /// Address with port of a capture server that gets a copy of each message (HEP version 3);
+        /// empty for none. Copies go in the clear.
+        hep_server: String = String::new();
+        /// Our number at the capture server.
+        hep_id: u32 = 2_001;
+        /// Password of the capture server; empty for none.
+        hep_password: String = String::new();
+    }
+}
+
+section! {
     /// Log, on standard error.
     Log {
         /// "error", "warn", "info", "debug", "trace", or filters as "info,tandem::call=debug"; the
@@ -421,6 +436,8 @@ pub struct Config {
     pub http: Http,
     /// Store.
     pub store: Store,
+    /// Trace.
+    pub trace: Trace,
     /// Log.
     pub log: Log,
 }
@@ -451,6 +468,7 @@ pub const SECTIONS: &[Section] = &[
     Section { name: "engine", doc: Engine::DOC, keys: Engine::KEYS, many: false },
     Section { name: "http", doc: Http::DOC, keys: Http::KEYS, many: false },
     Section { name: "store", doc: Store::DOC, keys: Store::KEYS, many: false },
+    Section { name: "trace", doc: Trace::DOC, keys: Trace::KEYS, many: false },
     Section { name: "log", doc: Log::DOC, keys: Log::KEYS, many: false },
 ];
 

@@ -12,6 +12,7 @@ use crate::registrar::{self, Registrar, bindings::Change};
 use crate::relay::Relays;
 use crate::snapshot::{ControlEvent, Query, Shared};
 use crate::store::users::UserList;
+use crate::trace::Direction;
 use core::time::Duration;
 use jiff::Timestamp;
 use std::collections::VecDeque;
@@ -110,6 +111,7 @@ impl Switch {
 
     /// A message came.
     pub fn handle_input(&mut self, flow: Flow, bytes: &[u8]) {
+        self.world.shared.trace().message(self.world.wall, Direction::In, &flow, bytes);
         if bytes.len() <= self.world.settings.max_message {
             self.world.stack.handle_input(self.world.now, flow, bytes);
         } else if let Some(refusal) = crate::net::refusal(bytes, 513) {
@@ -200,6 +202,12 @@ impl Switch {
 
     /// The next message to send, until `None`.
     pub fn poll_transmit(&mut self) -> Option<(Flow, Arc<[u8]>)> {
+        let (flow, bytes) = self.next_transmit()?;
+        self.world.shared.trace().message(self.world.wall, Direction::Out, &flow, &bytes);
+        Some((flow, bytes))
+    }
+
+    fn next_transmit(&mut self) -> Option<(Flow, Arc<[u8]>)> {
         if let Some(refusal) = self.refusals.pop_front() {
             return Some(refusal);
         }

@@ -290,6 +290,12 @@ impl Stack {
         self.live_dialog(dialog.0)
     }
 
+    /// Call-ID of a request that went out and whose transaction is not over.
+    #[must_use]
+    pub fn call_id(&self, tx: ClientTx) -> Option<String> {
+        self.clients.get(tx.0)?.request()?.call_id().map(str::to_owned)
+    }
+
     /// Every dialog that is not over.
     pub fn dialogs(&self) -> impl Iterator<Item = (DialogId, &Dialog)> {
         self.dialogs
