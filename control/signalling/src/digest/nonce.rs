@@ -1,4 +1,5 @@
-//! Nonces that need no memory until they are used: time, number and a keyed hash over both.
+//! Nonces that need no memory until they are used: time, number, whom it was made for, and a keyed
+//! hash over them.
 //!
 //! Only a nonce that was used with a right password is remembered, with a window of its counts, so a
 //! flood of requests without passwords fills nothing.
@@ -75,8 +76,18 @@ impl Drop for NonceStore {
     }
 }
 
+/// Time, number and origin.
+const TEXT_LEN: usize = 8 + 8 + 8;
 const TAG_LEN: usize = 16;
-const NONCE_LEN: usize = 2 * (8 + 8 + TAG_LEN);
+const NONCE_LEN: usize = 2 * (TEXT_LEN + TAG_LEN);
+
+/// What a nonce of ours says.
+#[derive(Clone, Copy, Debug)]
+struct Opened {
+    made: Instant,
+    number: u64,
+    origin: u64,
+}
 
 impl NonceStore {
     /// `secret` is random and stays in this process; a nonce lives for `lifetime`.
@@ -92,24 +103,46 @@ impl NonceStore {
         }
     }
 
-    /// A new nonce.
-    pub fn make(&mut self, now: Instant) -> String {
+    /// A new nonce; `origin` stands for the address that it is sent to, see
+    /// [`NonceStore::is_from`].
+    pub fn make(&mut self, now: Instant, origin: u64) -> String {
+        const DIGITS: &[u8; 16] = b"0123456789abcdef";
         let number = self.next;
         self.next += 1;
         let mut octets = [0; NONCE_LEN / 2];
         octets[..8].copy_from_slice(&now.as_nanos().to_be_bytes());
         octets[8..16].copy_from_slice(&number.to_be_bytes());
-        let tag = self.tag(&octets[..16]);
-        octets[16..].copy_from_slice(&tag);
-        octets.iter().map(|it| format!("{it:02x}")).collect()
+        octets[16..TEXT_LEN].copy_from_slice(&origin.to_be_bytes());
+        let tag = self.tag(&octets[..TEXT_LEN]);
+        octets[TEXT_LEN..].copy_from_slice(&tag);
+        let mut nonce = String::with_capacity(NONCE_LEN);
+        for octet in octets {
+            nonce.push(char::from(DIGITS[usize::from(octet >> 4)]));
+            nonce.push(char::from(DIGITS[usize::from(octet & 15)]));
+        }
+        nonce
+    }
+
+    /// Whether a nonce is ours, young enough, and was made for `origin`: who sends it from there
+    /// has received what was sent there, so the address is not forged.
+    #[must_use]
+    pub fn is_from(&self, now: Instant, nonce: &[u8], origin: u64) -> bool {
+        self.open(nonce).is_some_and(|it| it.origin == origin && !self.is_old(now, it.made))
+    }
+
+    fn is_old(&self, now: Instant, made: Instant) -> bool {
+        made > now || now.since(made) > self.lifetime
     }
 
     /// Looks at a nonce without using it up; the count is not looked at.
     #[must_use]
     pub fn peek(&self, now: Instant, nonce: &[u8]) -> NonceState {
-        let Some((made, number)) = self.open(nonce) else { return NonceState::Foreign };
-        let old = made > now || now.since(made) > self.lifetime;
-        if old || (number <= self.forgotten && !self.windows.contains_key(&number)) {
+        let Some(Opened { made, number, .. }) = self.open(nonce) else {
+            return NonceState::Foreign;
+        };
+        if self.is_old(now, made)
+            || (number <= self.forgotten && !self.windows.contains_key(&number))
+        {
             NonceState::Stale
         } else {
             NonceState::Fresh
@@ -120,9 +153,8 @@ impl NonceStore {
     /// proof was verified.
     pub fn take(&mut self, now: Instant, nonce: &[u8], count: Option<u32>) -> NonceState {
         let state = self.peek(now, nonce);
-        let Some((made, number)) = self.open(nonce).filter(|_| state == NonceState::Fresh) else {
-            return state;
-        };
+        let fresh = self.open(nonce).filter(|_| state == NonceState::Fresh);
+        let Some(Opened { made, number, .. }) = fresh else { return state };
         self.make_room(now, number);
         let (_, window) = self.windows.entry(number).or_insert((made, Window::default()));
         if window.take(count.unwrap_or(u32::MAX)) {
@@ -151,7 +183,7 @@ impl NonceStore {
         }
     }
 
-    fn open(&self, nonce: &[u8]) -> Option<(Instant, u64)> {
+    fn open(&self, nonce: &[u8]) -> Option<Opened> {
         if nonce.len() != NONCE_LEN {
             return None;
         }
@@ -159,13 +191,12 @@ impl NonceStore {
         for (octet, pair) in octets.iter_mut().zip(nonce.chunks_exact(2)) {
             *octet = hex_digit(pair[0])? << 4 | hex_digit(pair[1])?;
         }
-        let (text, tag) = octets.split_at(16);
+        let (text, tag) = octets.split_at(TEXT_LEN);
         if !equal_in_constant_time(&self.tag(text), tag) {
             return None;
         }
-        let made = u64::from_be_bytes(text[..8].try_into().ok()?);
-        let number = u64::from_be_bytes(text[8..].try_into().ok()?);
-        Some((Instant::from_nanos(made), number))
+        let field = |at: usize| Some(u64::from_be_bytes(text.get(at..at + 8)?.try_into().ok()?));
+        Some(Opened { made: Instant::from_nanos(field(0)?), number: field(8)?, origin: field(16)? })
     }
 
     fn tag(&self, text: &[u8]) -> [u8; TAG_LEN] {
@@ -218,7 +249,7 @@ mod tests {
     #[test]
     fn counts_may_overtake_each_other_and_not_repeat() {
         let mut store = store();
-        let nonce = store.make(Instant::ZERO);
+        let nonce = store.make(Instant::ZERO, 7);
         let mut take = |count| store.take(Instant::from_millis(1), nonce.as_bytes(), Some(count));
         assert_eq!(take(1), NonceState::Fresh);
         assert_eq!(take(3), NonceState::Fresh);
@@ -234,7 +265,7 @@ mod tests {
     #[test]
     fn without_a_count_a_nonce_is_good_once() {
         let mut store = store();
-        let nonce = store.make(Instant::ZERO);
+        let nonce = store.make(Instant::ZERO, 7);
         assert_eq!(store.take(Instant::ZERO, nonce.as_bytes(), None), NonceState::Fresh);
         assert_eq!(store.take(Instant::ZERO, nonce.as_bytes(), None), NonceState::Replayed);
     }
@@ -242,7 +273,7 @@ mod tests {
     #[test]
     fn age_and_origin() {
         let mut store = store();
-        let nonce = store.make(Instant::from_millis(10));
+        let nonce = store.make(Instant::from_millis(10), 7);
         let late = Instant::from_millis(60_011);
         assert_eq!(store.peek(Instant::from_millis(60_010), nonce.as_bytes()), NonceState::Fresh);
         assert_eq!(store.take(late, nonce.as_bytes(), Some(1)), NonceState::Stale);
@@ -251,15 +282,27 @@ mod tests {
         forged[20] ^= 1;
         assert_eq!(store.peek(Instant::ZERO, &forged), NonceState::Foreign);
         let mut other = NonceStore::new([8; 32], Duration::from_secs(60));
-        let foreign = other.make(Instant::ZERO);
+        let foreign = other.make(Instant::ZERO, 7);
         assert_eq!(store.peek(Instant::ZERO, foreign.as_bytes()), NonceState::Foreign);
+    }
+
+    #[test]
+    fn a_nonce_proves_the_address_it_was_sent_to_and_serves_at_any() {
+        let mut store = store();
+        let nonce = store.make(Instant::ZERO, 7);
+        let at = |ms| Instant::from_millis(ms);
+        assert!(store.is_from(at(1), nonce.as_bytes(), 7));
+        assert!(!store.is_from(at(1), nonce.as_bytes(), 8), "another address");
+        assert!(!store.is_from(at(60_001), nonce.as_bytes(), 7), "too old");
+        assert!(!store.is_from(at(1), &nonce.as_bytes()[1..], 7), "not ours");
+        assert_eq!(store.take(at(1), nonce.as_bytes(), Some(1)), NonceState::Fresh);
     }
 
     #[test]
     fn the_table_has_a_limit_and_forgets_the_oldest() {
         let mut store = store();
         store.capacity = 3;
-        let nonces: Vec<_> = (0..5).map(|_| store.make(Instant::ZERO)).collect();
+        let nonces: Vec<_> = (0..5).map(|_| store.make(Instant::ZERO, 7)).collect();
         for nonce in &nonces {
             assert_eq!(store.take(Instant::ZERO, nonce.as_bytes(), Some(1)), NonceState::Fresh);
         }
@@ -268,7 +311,7 @@ mod tests {
         assert_eq!(store.take(Instant::ZERO, nonces[0].as_bytes(), Some(1)), NonceState::Stale);
         assert_eq!(store.take(Instant::ZERO, nonces[4].as_bytes(), Some(1)), NonceState::Replayed);
         let late = Instant::from_millis(61_000);
-        let nonce = store.make(late);
+        let nonce = store.make(late, 7);
         assert_eq!(store.take(late, nonce.as_bytes(), Some(1)), NonceState::Fresh);
         assert_eq!(store.tracked(), 1);
     }

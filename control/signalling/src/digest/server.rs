@@ -110,9 +110,10 @@ impl Authenticator {
     }
 
     /// The values for WWW-Authenticate or Proxy-Authenticate, one row each, in this order
-    /// (RFC 8760 §2.3).
-    pub fn challenges(&mut self, now: Instant, stale: bool) -> Vec<String> {
-        let nonce = self.nonces.make(now);
+    /// (RFC 8760 §2.3). `origin` stands for the address that they go to; see
+    /// [`Authenticator::answers_challenge`].
+    pub fn challenges(&mut self, now: Instant, stale: bool, origin: u64) -> Vec<String> {
+        let nonce = self.nonces.make(now, origin);
         let challenge = |algorithm: &Algorithm| {
             let challenge = Challenge {
                 realm: self.policy.realm.clone(),
@@ -125,6 +126,20 @@ impl Authenticator {
             challenge.to_string()
         };
         self.policy.algorithms.iter().map(challenge).collect()
+    }
+
+    /// Whether a request has credentials, right or wrong, for a challenge that was sent to
+    /// `origin` within the lifetime of its nonce: only who receives there can have it.
+    #[must_use]
+    pub fn answers_challenge(
+        &self,
+        now: Instant,
+        request: &Message,
+        header: Header,
+        origin: u64,
+    ) -> bool {
+        let credentials = self.own_credentials(request, header);
+        credentials.is_ok_and(|it| self.nonces.is_from(now, &it.nonce, origin))
     }
 
     /// Checks the credentials of a request in `header` (Authorization or Proxy-Authorization).

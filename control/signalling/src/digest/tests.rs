@@ -89,7 +89,7 @@ fn challenged(server: &mut Authenticator, now: Instant, stale: bool) -> Message 
     let mut text = "SIP/2.0 401 Unauthorized\r\nCSeq: 1 REGISTER\r\n\
                     WWW-Authenticate: Basic realm=\"x\"\r\n"
         .to_owned();
-    for value in server.challenges(now, stale) {
+    for value in server.challenges(now, stale, 7) {
         text.push_str(&format!("WWW-Authenticate: {value}\r\n"));
     }
     Message::parse(format!("{text}\r\n").as_bytes()).unwrap()
@@ -129,6 +129,11 @@ fn a_client_and_a_server_agree() {
     let (_, again) = best_challenge(&challenged(&mut server, late, true)).unwrap();
     assert!(again.stale);
 
+    let answers = |origin| {
+        let request = request(&format!("Authorization: {third}\r\n"));
+        server.answers_challenge(now, &request, Header::Authorization, origin)
+    };
+    assert!(answers(7) && !answers(8), "the challenge went to one address alone");
     let wrong = Ha1::compute(Algorithm::Sha256, b"alice", b"tandem", b"guess");
     let value = client.authorization("alice", &wrong, "REGISTER", "sip:tandem", "c");
     assert_eq!(check(&mut server, now, &value), Outcome::Refused(Refusal::WrongPassword));
@@ -155,7 +160,7 @@ fn clients_without_qop_need_the_policy() {
     let policy = Policy { accept_without_qop: true, ..Policy::new("tandem") };
     let mut lenient = Authenticator::new(policy, [1; 32]);
     let mut strict = Authenticator::new(Policy::new("tandem"), [1; 32]);
-    let value = lenient.challenges(Instant::ZERO, false)[1].replace(", qop=\"auth\"", "");
+    let value = lenient.challenges(Instant::ZERO, false, 7)[1].replace(", qop=\"auth\"", "");
     let challenge = Challenge::parse(value.as_bytes()).unwrap();
     assert!(!challenge.qop_auth);
     let ha1 = Ha1::compute(Algorithm::Md5, b"alice", b"tandem", b"secret");

@@ -128,6 +128,8 @@ pub struct StackCounters {
     pub stray_responses: u64,
     /// ACKs to nothing, dropped.
     pub stray_acks: u64,
+    /// ACKs of answers of which nothing was kept, dropped as they should be.
+    pub stateless_acks: u64,
     /// Requests that came by two ways, answered 482 (RFC 3261 §8.2.2.2).
     pub merged: u64,
     /// Requests answered 503 because a limit was reached.

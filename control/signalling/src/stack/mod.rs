@@ -65,6 +65,7 @@ mod resume;
 mod routing;
 mod server;
 mod slab;
+mod stateless;
 mod timers;
 mod types;
 mod uac;
@@ -221,6 +222,21 @@ impl Stack {
         reply: Reply,
     ) -> Result<Option<DialogId>, StackError> {
         self.answer(now, tx.0, &reply)
+    }
+
+    /// Answers a request outside of any dialog and keeps nothing of it (RFC 3261 §8.2.7): for who
+    /// has not proved who he is. A repetition of the request comes as a new one. With 300 or
+    /// above, or anything final to a request that is no INVITE.
+    ///
+    /// # Errors
+    /// When the transaction is over or already answered, or the status does not fit.
+    pub fn refuse(&mut self, tx: ServerTx, reply: &Reply) -> Result<(), StackError> {
+        let invite = self.servers.get(tx.0).is_some_and(|server| server.method == Method::Invite);
+        let least = if invite { 300 } else { 200 };
+        if !(least..700).contains(&reply.status()) {
+            return Err(StackError::BadStatus(reply.status()));
+        }
+        self.refuse_key(tx.0, reply)
     }
 
     /// Sends a request outside of a dialog; an INVITE may open dialogs.

@@ -197,20 +197,7 @@ impl Stack {
         self.reply_stateless(&flow, &request, &reply);
     }
 
-    /// A response of which nothing is kept; its To tag is the same each time (§8.2.7).
-    fn reply_stateless(&mut self, flow: &Flow, request: &Message, reply: &Reply) {
-        let Ok(via) = request.answer_via() else { return };
-        let branch = via.branch().unwrap_or("").as_bytes();
-        let call_id = request.call_id().unwrap_or("").as_bytes();
-        let print = self.prints.of(&[b"stateless", branch, call_id]);
-        let tag = self.random.tag_of(print);
-        let bytes = self.write_response(request, reply, Some(&tag), None);
-        let flow = routing::response_flow(flow, &via);
-        self.counters.responses_out.add(reply.status());
-        self.output.push_back(Output::Transmit { flow, bytes });
-    }
-
-    fn write_response(
+    pub(super) fn write_response(
         &self,
         request: &Message,
         reply: &Reply,
@@ -269,6 +256,7 @@ impl Stack {
         });
         match matched {
             Some(key) if acks_failure => self.server_input(now, key, Input::Ack),
+            None if self.acknowledges_stateless(&ack) => self.counters.stateless_acks += 1,
             // The ACK of a 2xx is a transaction of its own and belongs to the dialog.
             _ => self.ack_for_dialog(now, ack),
         }
@@ -520,7 +508,7 @@ impl Stack {
         }
     }
 
-    fn remove_server(&mut self, key: Key) {
+    pub(super) fn remove_server(&mut self, key: Key) {
         self.server_flows.remove(&mut self.servers, key);
         let Some(mut server) = self.servers.remove(key) else { return };
         server.timers.stop_all(&mut self.timers);

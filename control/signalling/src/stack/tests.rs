@@ -279,6 +279,36 @@ fn what_belongs_to_no_dialog_gets_481_and_an_ack_nothing() {
 }
 
 #[test]
+fn of_a_refusal_nothing_is_kept_and_its_ack_is_known() {
+    let mut it = stack();
+    let mut peer = Peer::new("INVITE", "z9hG4bK1", 1);
+    let mut tags = Vec::new();
+    for _ in 0..2 {
+        // The second one is a repetition, which nobody remembers.
+        let tx = receive(&mut it, at(0), &peer);
+        it.refuse(tx, &Reply::new(407)).unwrap();
+        assert!(it.is_idle());
+        let response = sent(&mut it).pop().unwrap();
+        tags.push(response.to_tag().unwrap().to_owned());
+        assert_eq!(it.refuse(tx, &Reply::new(407)), Err(StackError::NoTransaction));
+    }
+    assert_eq!(tags[0], tags[1]);
+    peer.method = "ACK";
+    peer.to_tag = format!(";tag={}", tags[0]);
+    it.handle_input(at(1), udp(), &peer.bytes());
+    assert_eq!((it.counters().stateless_acks, it.counters().stray_acks), (1, 0));
+    peer.branch = "z9hG4bK2";
+    it.handle_input(at(1), udp(), &peer.bytes());
+    assert_eq!(it.counters().stray_acks, 1, "the tag belongs to another branch");
+
+    let tx = receive(&mut it, at(2), &Peer::new("INVITE", "z9hG4bK3", 2));
+    assert_eq!(it.refuse(tx, &Reply::new(200)), Err(StackError::BadStatus(200)));
+    let tx = receive(&mut it, at(2), &Peer::new("OPTIONS", "z9hG4bK4", 3));
+    it.refuse(tx, &Reply::new(200)).unwrap();
+    assert_eq!(it.counters().server_transactions, 1);
+}
+
+#[test]
 fn a_request_out_of_order_gets_500() {
     let mut it = stack();
     let dialog = callee(&mut it);

@@ -43,7 +43,8 @@ impl Stack {
         let (local, remote) = (request.to_tag(), request.from_tag());
         let print = self.dialog_print(call_id, local.unwrap_or(""), remote.unwrap_or(""));
         let Some(&id) = self.dialog_index.get(&print) else {
-            self.reject(now, key, &Reply::new(481));
+            // Anybody can make a tag up: nothing is kept.
+            let _ = self.refuse_key(key, &Reply::new(481));
             return;
         };
         let (Some(server), Some(dialog)) = (self.servers.get_mut(key), self.dialogs.get_mut(id))
