@@ -11,6 +11,7 @@ pub mod cli;
 pub mod config;
 pub mod core;
 pub mod demo;
+pub mod guard;
 pub mod journal;
 pub mod link;
 pub mod locate;

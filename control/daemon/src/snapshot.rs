@@ -4,9 +4,11 @@
 //! a [`Query`] when somebody asks, and tells every [`ControlEvent`] at once. Nobody else takes a
 //! lock that it could wait for.
 
+use crate::guard::{BanError, BanView, GuardStats, Source};
 use crate::record::{CallRecord, LegReport, Registration};
 use crate::trace::Trace;
 use arc_swap::ArcSwap;
+use core::time::Duration;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -319,6 +321,9 @@ pub struct Stats {
     /// How other servers are found.
     #[serde(default)]
     pub locate: LocateStats,
+    /// The guard.
+    #[serde(default)]
+    pub guard: GuardStats,
     /// The engine.
     pub engine: EngineView,
 }
@@ -457,6 +462,19 @@ pub enum Query {
     Calls(oneshot::Sender<Vec<CallView>>),
     /// One call by its id.
     Call(String, oneshot::Sender<Option<CallView>>),
+    /// Bans in force.
+    Bans(oneshot::Sender<Vec<BanView>>),
+    /// Ban a source by hand.
+    Ban {
+        /// Whom.
+        source: Source,
+        /// For how long; `None` for the longest ban.
+        length: Option<Duration>,
+        /// Whether it was done.
+        reply: oneshot::Sender<Result<(), BanError>>,
+    },
+    /// End the ban of a source.
+    Forgive(Source, oneshot::Sender<Result<(), BanError>>),
     /// All contacts.
     Registrations(oneshot::Sender<Vec<RegistrationView>>),
 }
@@ -574,6 +592,36 @@ impl Shared {
         self.ask(Query::Registrations).await
     }
 
+    /// Bans in force.
+    ///
+    /// # Errors
+    /// [`AskError`] if the signalling thread is overloaded or has ended.
+    pub async fn bans(&self) -> Result<Vec<BanView>, AskError> {
+        self.ask(Query::Bans).await
+    }
+
+    /// Bans a source, for the longest time if none is given.
+    ///
+    /// # Errors
+    /// [`AskError`] if the signalling thread is overloaded or has ended; inside, why it was not
+    /// done.
+    pub async fn ban(
+        &self,
+        source: Source,
+        length: Option<Duration>,
+    ) -> Result<Result<(), BanError>, AskError> {
+        self.ask(|reply| Query::Ban { source, length, reply }).await
+    }
+
+    /// Ends the ban of a source.
+    ///
+    /// # Errors
+    /// [`AskError`] if the signalling thread is overloaded or has ended; inside, why it was not
+    /// done.
+    pub async fn forgive(&self, source: Source) -> Result<Result<(), BanError>, AskError> {
+        self.ask(|reply| Query::Forgive(source, reply)).await
+    }
+
     async fn ask<T>(&self, query: impl FnOnce(oneshot::Sender<T>) -> Query) -> Result<T, AskError> {
         let (reply, answer) = oneshot::channel();
         self.queries.try_send(query(reply)).map_err(|error| match error {
@@ -599,7 +647,7 @@ mod tests {
                 match query {
                     Query::Calls(reply) => drop(reply.send(Vec::new())),
                     Query::Call(_, reply) => drop(reply.send(None)),
-                    Query::Registrations(reply) => drop(reply),
+                    _ => {}
                 }
             }
         });

@@ -2,6 +2,7 @@
 
 use super::Sources;
 use super::problem::Problem;
+use crate::guard::GuardStats;
 use crate::journal::JournalCounters;
 use crate::snapshot::{EngineView, LocateStats, SipStats, Stats};
 use axum::extract::State;
@@ -96,6 +97,7 @@ impl prometheus_client::collector::Collector for Collector {
         out.calls(&self.stats)?;
         out.sip(&self.stats.sip)?;
         out.locate(&self.stats.locate)?;
+        out.guard(&self.stats.guard)?;
         out.engine(&self.stats.engine)?;
         out.residence(&self.stats.engine)?;
         for (name, help, value, kind) in &self.journal.0 {
@@ -249,6 +251,37 @@ impl Out<'_> {
         Ok(())
     }
 
+    fn guard(&mut self, guard: &GuardStats) -> Result<(), Error> {
+        for (name, help, value) in [
+            ("guard_bans", "Sources that are banned now", guard.bans),
+            (
+                "guard_admitted_permille",
+                "Thousandths of strangers' new requests that are let in",
+                guard.share_milli.into(),
+            ),
+            (
+                "guard_delay_microseconds",
+                "Longest time that a message waited lately to be read, at most",
+                guard.delay_us,
+            ),
+            (
+                "guard_busy_percent",
+                "Time in which the signalling thread did not wait for messages",
+                guard.busy_percent.into(),
+            ),
+        ] {
+            self.gauge(name, help, value)?;
+        }
+        for (name, help, values) in [
+            ("guard_banned", "Bans since the start, by reason", &guard.banned),
+            ("guard_dropped", "Messages thrown away unread, by reason", &guard.dropped),
+            ("guard_refused", "Requests answered with 503 unread, by reason", &guard.refused),
+        ] {
+            self.counters(name, help, "reason", values)?;
+        }
+        Ok(())
+    }
+
     fn engine(&mut self, engine: &EngineView) -> Result<(), Error> {
         self.gauge(
             "engine_attached",
@@ -343,6 +376,9 @@ mod tests {
             failures: 1,
             seconds: 30,
         });
+        stats.guard.bans = 2;
+        stats.guard.banned.insert("scanner".into(), 8);
+        stats.guard.refused.insert("overload".into(), 9);
         stats.engine.dropped.insert("not_rtp".into(), 5);
         stats.engine.port_losses.overflowed = 11;
         stats.engine.residence.p99_ns = 12_000;
@@ -358,6 +394,9 @@ mod tests {
             "tandem_sip_udp_dropped_total 6",
             "tandem_dns_lookups_total{outcome=\"timed_out\"} 8",
             "tandem_sip_server_penalty{transport=\"udp\",server=\"192.0.2.1:5060\"} 30",
+            "tandem_guard_bans 2",
+            "tandem_guard_banned_total{reason=\"scanner\"} 8",
+            "tandem_guard_refused_total{reason=\"overload\"} 9",
             "tandem_engine_dropped_packets_total{reason=\"not_rtp\"} 5",
             "tandem_engine_dropped_packets_total{reason=\"unknown_source\"} 0",
             "tandem_engine_port_losses_total{kind=\"overflowed\"} 11",

@@ -6,6 +6,7 @@
 //! | `GET /v1/records`, `/v1/records/{id}` | ended calls, newest first, page by page |
 //! | `GET /v1/registrations` | registered contacts |
 //! | `GET /v1/trace/{id}`, `/v1/trace/{id}/pcap` | the SIP messages of a call, also of one that has ended |
+//! | `GET /v1/bans`; `POST` `{"source", "seconds"}`; `DELETE /v1/bans/{address}` | who is not listened to |
 //! | `GET /v1/engine`, `/v1/stats` | figures of the media engine, and of everything |
 //! | `GET /v1/events` | what happens, as server-sent events |
 //! | `GET /metrics` | the same figures for Prometheus (OpenMetrics) |
@@ -13,6 +14,7 @@
 //!
 //! Errors are problem documents (RFC 9457).
 
+mod bans;
 pub mod events;
 pub mod metrics;
 pub mod problem;
@@ -27,7 +29,7 @@ use axum::extract::{Path, Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Json, Response};
-use axum::routing::get;
+use axum::routing::{delete, get};
 use problem::Problem;
 use serde_json::json;
 use std::io;
@@ -118,6 +120,8 @@ pub fn router(sources: Sources) -> Router {
         .route("/v1/registrations", get(registrations))
         .route("/v1/trace/{id}", get(trace::messages))
         .route("/v1/trace/{id}/pcap", get(trace::capture))
+        .route("/v1/bans", get(bans::list).post(bans::add))
+        .route("/v1/bans/{address}", delete(bans::remove))
         .route("/v1/engine", get(engine))
         .route("/v1/stats", get(stats))
         .route("/v1/events", get(events::stream))
@@ -161,7 +165,8 @@ async fn index() -> Json<serde_json::Value> {
         "version": env!("CARGO_PKG_VERSION"),
         "paths": [
             "/v1/calls", "/v1/calls/{id}", "/v1/records", "/v1/records/{id}",
-            "/v1/registrations", "/v1/trace/{id}", "/v1/trace/{id}/pcap", "/v1/engine", "/v1/stats", "/v1/events", "/metrics", "/healthz",
+            "/v1/registrations", "/v1/bans", "/v1/bans/{address}", "/v1/trace/{id}", "/v1/trace/{id}/pcap",
+            "/v1/engine", "/v1/stats", "/v1/events", "/metrics", "/healthz",
         ],
     }))
 }
@@ -176,7 +181,7 @@ async fn not_found(request: Request) -> Problem {
 async fn wrong_method(request: Request) -> Problem {
     Problem::new(
         StatusCode::METHOD_NOT_ALLOWED,
-        format!("{} takes GET, not {}", request.uri().path(), request.method()),
+        format!("{} does not take {}", request.uri().path(), request.method()),
     )
 }
 

@@ -44,10 +44,20 @@ fn run(records: u16) -> Running {
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     runtime.spawn(async move {
+        let policy = crate::guard::Policy::new(&crate::config::Config::default());
+        let mut guard = crate::guard::Guard::new(policy, 1);
+        let at = (tandem_wire::time::Instant::from_millis(1), jiff::Timestamp::UNIX_EPOCH);
         while let Some(query) = queries.recv().await {
             match query {
                 Query::Calls(reply) => drop(reply.send(Vec::new())),
                 Query::Call(_, reply) => drop(reply.send(None)),
+                Query::Bans(reply) => {
+                    drop(reply.send(guard.bans(at.0)));
+                }
+                Query::Ban { source, length, reply } => {
+                    drop(reply.send(guard.ban_by_hand(at, source, length)));
+                }
+                Query::Forgive(source, reply) => drop(reply.send(guard.forgive(at.0, source))),
                 Query::Registrations(reply) => drop(reply.send(Vec::new())),
             }
         }
@@ -187,4 +197,46 @@ async fn a_busy_address_is_named_with_its_remedy() {
     let first = bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
     let error = bind(first.local_addr().unwrap()).await.unwrap_err().to_string();
     assert!(error.contains("http.listen"), "{error}");
+}
+
+/// Sends a body with a method and gives status and body of the answer.
+fn send(running: &Running, request: &str, body: &str, kind: &str) -> (u16, String) {
+    let mut stream = TcpStream::connect(running.address).unwrap();
+    write!(
+        stream,
+        "{request} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Type: {kind}\r\n\
+         Content-Length: {}\r\n\r\n{body}",
+        body.len()
+    )
+    .unwrap();
+    let mut text = String::new();
+    stream.read_to_string(&mut text).unwrap();
+    let (head, body) = text.split_once("\r\n\r\n").unwrap();
+    (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
+}
+
+#[test]
+fn bans_are_listed_added_and_removed() {
+    let running = run(0);
+    let post = |body: &str| send(&running, "POST /v1/bans", body, "application/json");
+    let (status, body) = post("{\"source\": \"2001:db8::7\", \"seconds\": 30}");
+    assert_eq!(status, 201, "{body}");
+    let ban = &json_of(&running, "/v1/bans")["bans"][0];
+    assert_eq!((&ban["source"], &ban["reason"]), (&"2001:db8::/64".into(), &"operator".into()));
+    assert_eq!(ban["until"], "1970-01-01T00:00:30Z");
+    let delete = |address: &str| send(&running, &format!("DELETE /v1/bans/{address}"), "", "x/y");
+    assert_eq!(delete("2001:db8::1").0, 204);
+    let (status, body) = delete("2001:db8::1");
+    assert!(status == 404 && body.contains("is not banned"), "{status} {body}");
+    assert_eq!(json_of(&running, "/v1/bans")["bans"].as_array().unwrap().len(), 0);
+    assert_eq!(delete("nobody").0, 400);
+    let (status, body) = post("{\"source\": \"127.0.0.1\"}");
+    assert!(status == 409 && body.contains("guard.trusted"), "{status} {body}");
+    for wrong in ["{}", "{\"source\": \"10.0.0.0/8\"}", "{\"source\": 7}", ""] {
+        let (status, body) = post(wrong);
+        assert!((400..500).contains(&status) && body.contains("\"detail\""), "{wrong}: {body}");
+    }
+    // What a form of another site could send.
+    let form = send(&running, "POST /v1/bans", "{\"source\": \"192.0.2.1\"}", "text/plain");
+    assert_eq!(form.0, 415);
 }

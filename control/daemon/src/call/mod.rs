@@ -173,7 +173,7 @@ impl Calls {
                 if refusal.status() == 503 {
                     self.refused(world);
                 }
-                world.respond(tx, refusal);
+                world.refuse(tx, refusal);
             }
         }
     }

@@ -304,7 +304,9 @@ impl Call {
             to: self.to.clone(),
         });
         if !admission.known {
-            return self.refuse(cx, Reply::new(404), "no such user");
+            let told = cx.world.tells_who_exists(&self.caller.flow);
+            let status = if told { 404 } else { 480 };
+            return self.refuse(cx, Reply::new(status), "no such user");
         }
         if self.branches.is_empty() {
             return self.refuse(cx, Reply::new(480), "not registered");

@@ -2,6 +2,7 @@
 
 use super::runfile::RunFile;
 use super::{CliError, CliResult, DaemonArgs};
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::path::Path;
 use std::time::Duration;
@@ -78,12 +79,7 @@ impl Daemon {
     /// # Errors
     /// [`CliError`] with what the daemon says is wrong, or that nobody answers.
     pub fn get<T: DeserializeOwned>(&self, path: &str, query: &[(&str, String)]) -> CliResult<T> {
-        serde_json::from_slice(&self.ask(path, query)?).map_err(|error| {
-            CliError::failed(format!(
-                "{}{path} answers what this version does not understand: {error}",
-                self.url
-            ))
-        })
+        self.read(path, &self.ask(path, query)?)
     }
 
     /// Asks for a path whose answer is no JSON.
@@ -97,7 +93,34 @@ impl Daemon {
     fn ask(&self, path: &str, query: &[(&str, String)]) -> CliResult<Vec<u8>> {
         let request = self.agent.get(format!("{}{path}", self.url));
         let request = query.iter().fold(request, |request, (key, value)| request.query(key, value));
-        let mut response = match request.call() {
+        self.body(path, request.call())
+    }
+
+    /// Sends JSON to a path.
+    ///
+    /// # Errors
+    /// As [`Daemon::get`].
+    pub fn post<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> CliResult<T> {
+        let request = self.agent.post(format!("{}{path}", self.url));
+        self.read(path, &self.body(path, request.send_json(body))?)
+    }
+
+    /// Removes what is at a path.
+    ///
+    /// # Errors
+    /// As [`Daemon::get`].
+    pub fn delete(&self, path: &str) -> CliResult {
+        let request = self.agent.delete(format!("{}{path}", self.url));
+        self.body(path, request.call()).map(drop)
+    }
+
+    /// The body of a good answer.
+    fn body(
+        &self,
+        path: &str,
+        answer: Result<ureq::http::Response<ureq::Body>, ureq::Error>,
+    ) -> CliResult<Vec<u8>> {
+        let mut response = match answer {
             Ok(response) => response,
             Err(ureq::Error::Timeout(_)) => {
                 return Err(CliError::failed(format!("{}{path} took too long", self.url)));
@@ -114,16 +137,24 @@ impl Daemon {
             .limit(256 << 20)
             .read_to_vec()
             .map_err(|_| CliError::no_daemon(&self.silence))?;
-        if !status.is_success() {
-            let problem: Option<serde_json::Value> = serde_json::from_slice(&body).ok();
-            let detail = problem.as_ref().and_then(|problem| problem["detail"].as_str());
-            let message = match detail {
-                Some(detail) => detail.to_owned(),
-                None => format!("{}{path} answers {status}: is this a tandem?", self.url),
-            };
-            return Err(CliError::failed(message));
+        if status.is_success() {
+            return Ok(body);
         }
-        Ok(body)
+        let problem: Option<serde_json::Value> = serde_json::from_slice(&body).ok();
+        let detail = problem.as_ref().and_then(|problem| problem["detail"].as_str());
+        Err(CliError::failed(match detail {
+            Some(detail) => detail.to_owned(),
+            None => format!("{}{path} answers {status}: is this a tandem?", self.url),
+        }))
+    }
+
+    fn read<T: DeserializeOwned>(&self, path: &str, body: &[u8]) -> CliResult<T> {
+        serde_json::from_slice(body).map_err(|error| {
+            CliError::failed(format!(
+                "{}{path} answers what this version does not understand: {error}",
+                self.url
+            ))
+        })
     }
 }
 

@@ -3,6 +3,7 @@
 //! Errors are one sentence with the remedy on standard error. Exit status: 0 done, 1 failed,
 //! 2 wrong usage or configuration, 3 no daemon runs.
 
+mod bans;
 mod client;
 mod demo;
 mod listing;
@@ -149,6 +150,9 @@ enum Command {
     Registrations(listing::RegistrationsArgs),
     /// The SIP messages of a call as a ladder, also of one that has ended.
     Trace(trace::TraceArgs),
+    /// Who is banned; ban and forgive by hand.
+    #[command(subcommand)]
+    Bans(bans::BansCommand),
     /// Live screen: calls, packets, loss, jitter, MOS, drops by reason.
     Top(crate::top::TopArgs),
     /// Say what this machine can run and what to change.
@@ -211,6 +215,7 @@ fn dispatch(cli: Cli) -> CliResult {
         Command::Records(args) => listing::records(&args),
         Command::Registrations(args) => listing::registrations(&args),
         Command::Trace(args) => trace::run(&args),
+        Command::Bans(command) => bans::run(&command),
         Command::Top(args) => crate::top::run(&args),
         Command::Check(args) => crate::check::run(&args),
     }

@@ -2,6 +2,7 @@
 
 use super::settings::Config;
 use crate::call::fork::MAX_BRANCHES;
+use crate::guard::limits::{MAX_SCANNERS, MAX_TRUSTED};
 use crate::net::limits::MAX_CONNECTIONS;
 use std::net::SocketAddr;
 use tandem_contract::limits;
@@ -17,6 +18,7 @@ pub(super) fn check(config: &Config) -> Vec<Finding> {
     registrar(config, &mut findings);
     call(config, &mut findings);
     dns(config, &mut findings);
+    guard(config, &mut findings);
     media(config, &mut findings);
     trace(config, &mut findings);
     rest(config, &mut findings);
@@ -157,6 +159,29 @@ fn dns(config: &Config, findings: &mut Vec<Finding>) {
     within(findings, "dns.next_hop_ms", dns.next_hop_ms, 100, 60_000);
     within(findings, "dns.penalty_s", dns.penalty_s, 1, 86_400);
     within(findings, "dns.max_penalty_s", dns.max_penalty_s, dns.penalty_s, 86_400);
+}
+
+fn guard(config: &Config, findings: &mut Vec<Finding>) {
+    let guard = &config.guard;
+    if guard.trusted.len() > MAX_TRUSTED {
+        findings.push(("guard.trusted", format!("at most {MAX_TRUSTED}: name larger networks")));
+    }
+    let short = guard.scanners.iter().any(|word| word.len() < 4);
+    if short || guard.scanners.len() > MAX_SCANNERS {
+        let text = "at most {} words of 4 or more letters, or phones would be taken for scanners";
+        findings.push(("guard.scanners", text.replace("{}", &MAX_SCANNERS.to_string())));
+    }
+    within(findings, "guard.source_rate", guard.source_rate, 0, 1_000_000);
+    within(findings, "guard.source_burst", guard.source_burst, 1, 1_000_000);
+    within(findings, "guard.failures", guard.failures, 0, 10_000);
+    within(findings, "guard.forgiven_every_s", guard.forgiven_every_s, 1, 3_600);
+    within(findings, "guard.ban_s", guard.ban_s, 1, 86_400);
+    within(findings, "guard.ban_max_s", guard.ban_max_s, guard.ban_s, 30 * 86_400);
+    if guard.max_delay_ms > 0 {
+        // Above T1 the phones repeat what waits, which makes the queue longer.
+        within(findings, "guard.max_delay_ms", guard.max_delay_ms, 5, config.sip.t1_ms.max(5));
+    }
+    within(findings, "guard.retry_after_s", guard.retry_after_s, 1, 3_600);
 }
 
 fn media(config: &Config, findings: &mut Vec<Finding>) {

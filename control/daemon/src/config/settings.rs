@@ -214,6 +214,44 @@ section! {
 }
 
 section! {
+    /// Guard: what keeps the server working under attack and under more calls than it can do. How
+    /// bans work and why nobody is shut out by a forged address is told in control/README.md.
+    Guard {
+        /// Networks that are never banned and have no limit per source; the sources of trunks and
+        /// sip.trusted are so too.
+        trusted: Vec<Network> = Network::loopback();
+        /// New requests (not in dialogs) that a source may send per second, an IPv4 address or an
+        /// IPv6 /64; 0 for any number. Beyond it they are answered with 503 and then not at all,
+        /// but for phones that are registered.
+        source_rate: u32 = 200;
+        /// As many of them at once: a whole office that comes back after a power cut.
+        source_burst: u32 = 2_000;
+        /// Wrong passwords of a source before it is banned; 0 for no bans but by hand. Ten times as
+        /// many if phones are registered from it.
+        failures: u32 = 20;
+        /// One of them is forgiven after each of this time, s.
+        forgiven_every_s: u32 = 10;
+        /// The first ban of a source, s; each next one is four times as long.
+        ban_s: u32 = 60;
+        /// No ban is longer, s.
+        ban_max_s: u32 = 3_600;
+        /// Words in the User-Agent of scanners, in any case: such requests get no answer.
+        scanners: Vec<String> = [
+            "friendly-scanner", "sipvicious", "sip-scan", "sundayddr", "sipcli", "iwar",
+            "vaxsipuseragent", "pplsip",
+        ]
+        .map(str::to_owned)
+        .into();
+        /// New calls are refused with 503 when messages wait for longer than this to be read, ms;
+        /// as many as it takes. 0 refuses none.
+        max_delay_ms: u32 = 100;
+        /// When who was refused may try again, s; up to twice as much, so that not all come back at
+        /// once.
+        retry_after_s: u32 = 3;
+    }
+}
+
+section! {
     /// Media: addresses, ports and how packets are relayed.
     Media {
         /// Addresses that media ports are bound to, one per IP version; empty for the SIP addresses.
@@ -428,6 +466,8 @@ pub struct Config {
     pub route: Vec<Route>,
     /// DNS.
     pub dns: Dns,
+    /// Guard.
+    pub guard: Guard,
     /// Media.
     pub media: Media,
     /// Engine.
@@ -464,6 +504,7 @@ pub const SECTIONS: &[Section] = &[
     Section { name: "trunk", doc: Trunk::DOC, keys: Trunk::KEYS, many: true },
     Section { name: "route", doc: Route::DOC, keys: Route::KEYS, many: true },
     Section { name: "dns", doc: Dns::DOC, keys: Dns::KEYS, many: false },
+    Section { name: "guard", doc: Guard::DOC, keys: Guard::KEYS, many: false },
     Section { name: "media", doc: Media::DOC, keys: Media::KEYS, many: false },
     Section { name: "engine", doc: Engine::DOC, keys: Engine::KEYS, many: false },
     Section { name: "http", doc: Http::DOC, keys: Http::KEYS, many: false },

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
 /// What stands in the place of a password that is printed.
@@ -57,6 +57,15 @@ impl Network {
     pub const fn host(address: IpAddr) -> Self {
         let bits = if address.is_ipv4() { 32 } else { 128 };
         Self { address, bits }
+    }
+
+    /// The networks of this machine itself.
+    #[must_use]
+    pub fn loopback() -> Vec<Self> {
+        vec![
+            Self { address: Ipv4Addr::new(127, 0, 0, 0).into(), bits: 8 },
+            Self::host(Ipv6Addr::LOCALHOST.into()),
+        ]
     }
 
     /// Whether an address belongs to it; an IPv4 address in IPv6 form is an IPv4 address.

@@ -3,6 +3,7 @@
 use crate::call::session_timer::Policy;
 use crate::config::Config;
 use crate::config::types::{Advertised, Algorithm, Ring};
+use crate::guard;
 use crate::locate::LocatorConfig;
 use crate::locate::dns::DnsConfig;
 use crate::net::Addresses;
@@ -29,6 +30,8 @@ pub struct Settings {
     pub stack: StackConfig,
     /// Largest message, octets.
     pub max_message: usize,
+    /// What the guard goes by.
+    pub guard: guard::Policy,
     /// How often contacts are asked for a sign of life.
     pub ping: Option<Duration>,
     /// Shortest registration, s.
@@ -105,6 +108,7 @@ impl Settings {
             local: local.clone(),
             stack: stack_config(config, local),
             max_message: count(sip.max_message),
+            guard: guard::Policy::new(config),
             ping: (registrar.ping_s > 0).then(|| seconds(registrar.ping_s)),
             min_expires_s: registrar.min_expires_s,
             max_expires_s: registrar.max_expires_s,

@@ -27,6 +27,7 @@ impl Switch {
             users_version: self.world.registrar.users_version(),
             sip: self.sip_stats(net),
             locate: self.locate_stats(),
+            guard: self.world.guard.stats(self.world.now),
             engine: self.world.media.engine_view(),
         }
     }

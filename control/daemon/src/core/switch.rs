@@ -4,6 +4,7 @@
 use super::settings::Settings;
 use super::world::World;
 use crate::call::{self, Calls, Recovery};
+use crate::guard::{Verdict, admission::Admission};
 use crate::journal::{Entry, Journal, Recovered};
 use crate::locate::{Locator, dns::Dns};
 use crate::logging::Redacted;
@@ -111,6 +112,12 @@ impl Switch {
 
     /// A message came.
     pub fn handle_input(&mut self, flow: Flow, bytes: &[u8]) {
+        let World { guard, registrar, now, wall, .. } = &mut self.world;
+        match guard.check((*now, *wall), &flow, bytes, registrar) {
+            Verdict::Pass => {}
+            Verdict::Drop => return,
+            Verdict::Answer(flow, bytes) => return self.refusals.push_back((flow, bytes)),
+        }
         self.world.shared.trace().message(self.world.wall, Direction::In, &flow, bytes);
         if bytes.len() <= self.world.settings.max_message {
             self.world.stack.handle_input(self.world.now, flow, bytes);
@@ -280,6 +287,15 @@ impl Switch {
 
     /// A request outside of any dialog.
     fn handle_request(&mut self, tx: ServerTx, request: Message, flow: Flow) {
+        self.world.registrar.take_note();
+        self.dispatch(tx, request, flow);
+        let World { guard, registrar, now, wall, .. } = &mut self.world;
+        if let Some(note) = registrar.take_note() {
+            guard.note((*now, *wall), &flow, note, registrar);
+        }
+    }
+
+    fn dispatch(&mut self, tx: ServerTx, request: Message, flow: Flow) {
         let world = &mut self.world;
         match request.method() {
             Method::Invite => self.calls.handle_invite(world, tx, request, flow),
@@ -288,13 +304,13 @@ impl Switch {
                 self.relays.handle_request(world, tx, request, flow);
             }
             Method::Bye | Method::Prack | Method::Update => {
-                world.respond(tx, Reply::new(481));
+                world.answer_once(tx, &Reply::new(481));
             }
             Method::Other(_) => {
-                world.respond(tx, Reply::new(501).header("Allow", call::headers::ALLOW));
+                world.answer_once(tx, &Reply::new(501).header("Allow", call::headers::ALLOW));
             }
             _ => {
-                world.respond(tx, Reply::new(405).header("Allow", call::headers::ALLOW));
+                world.answer_once(tx, &Reply::new(405).header("Allow", call::headers::ALLOW));
             }
         }
     }
@@ -325,7 +341,7 @@ impl Switch {
                 Change::Removed { aor, contact } => self.unregistered(aor, contact, false),
             }
         }
-        self.world.respond(tx, reply);
+        self.world.refuse(tx, reply);
     }
 
     /// Connections on which a sign of life was agreed on since this was asked last, and how often.
@@ -398,12 +414,25 @@ impl Switch {
         self.world.shared.tell(|| ControlEvent::Engine { attached, text });
     }
 
+    /// What the loop measures.
+    pub const fn admission(&mut self) -> &mut Admission {
+        self.world.guard.admission()
+    }
+
     /// Answers a question of the API.
-    pub fn answer(&self, query: Query) {
+    pub fn answer(&mut self, query: Query) {
+        let at = (self.world.now, self.world.wall);
         // Who asked may have gone meanwhile.
         match query {
             Query::Calls(reply) => drop(reply.send(self.calls.views(&self.world))),
             Query::Call(id, reply) => drop(reply.send(self.calls.view(&self.world, &id))),
+            Query::Bans(reply) => drop(reply.send(self.world.guard.bans(at.0))),
+            Query::Ban { source, length, reply } => {
+                drop(reply.send(self.world.guard.ban_by_hand(at, source, length)));
+            }
+            Query::Forgive(source, reply) => {
+                drop(reply.send(self.world.guard.forgive(at.0, source)));
+            }
             Query::Registrations(reply) => drop(reply.send(self.world.registrar.registrations())),
         }
     }

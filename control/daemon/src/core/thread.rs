@@ -1,6 +1,7 @@
 //! The loop of the signalling thread: wait, read, work, send, publish.
 
 use super::switch::Switch;
+use crate::guard::admission::Backlog;
 use crate::net::{Input, Net};
 use crate::snapshot::{Query, Shared};
 use core::time::Duration;
@@ -33,6 +34,7 @@ pub(super) struct Worker {
     queries: mpsc::Receiver<Query>,
     stop: Arc<AtomicBool>,
     clock: Clock,
+    backlog: Backlog,
     next_publish: Instant,
     stop_by: Option<Instant>,
 }
@@ -48,6 +50,7 @@ impl Worker {
         if let Some(engine) = &engine {
             net.watch_external(engine, ENGINE)?;
         }
+        let clock = Clock::new();
         Ok(Self {
             shared: switch.world.shared.clone(),
             net,
@@ -55,7 +58,8 @@ impl Worker {
             _engine: engine,
             queries,
             stop,
-            clock: Clock::new(),
+            clock,
+            backlog: Backlog::new(clock.now()),
             next_publish: Instant::ZERO,
             stop_by: None,
         })
@@ -73,7 +77,10 @@ impl Worker {
                 tracing::error!(%error, "the SIP sockets cannot be watched any more");
                 break;
             }
+            let woken = self.clock.now();
+            self.switch.admission().note_turn(woken, self.backlog.turn_begins(woken));
             self.turn();
+            self.backlog.turn_over(self.clock.now(), self.net.take_left_unread());
         }
         self.switch.finish();
         self.publish();
@@ -87,7 +94,11 @@ impl Worker {
         let mut handled = 0;
         while let Some(input) = self.net.next_input(now) {
             match input {
-                Input::Message { flow, bytes } => self.switch.handle_input(flow, bytes),
+                Input::Message { flow, bytes } => {
+                    let read = self.clock.now();
+                    self.switch.admission().note_delay(read, self.backlog.delay(read));
+                    self.switch.handle_input(flow, bytes);
+                }
                 Input::Closed { flow, reason } => {
                     tracing::debug!(reason = reason.key(), "a connection is over");
                     self.switch.handle_transport_error(flow);

@@ -2,6 +2,7 @@
 
 use super::settings::Settings;
 use crate::call::id::CallId;
+use crate::guard::Guard;
 use crate::journal::Journal;
 use crate::locate::{Hop, Locator};
 use crate::media::MediaPlane;
@@ -32,6 +33,8 @@ pub struct World {
     pub locator: Locator,
     /// What must survive.
     pub journal: Journal,
+    /// What keeps attackers and too many calls out.
+    pub guard: Guard,
     /// Who listens.
     pub shared: Arc<Shared>,
     /// What the operator decided.
@@ -62,6 +65,7 @@ impl World {
             registrar,
             locator,
             journal,
+            guard: Guard::new(settings.guard.clone(), keyed(&secret, b"guard", b"")),
             shared,
             settings,
             names: PeerNames::default(),
@@ -92,6 +96,30 @@ impl World {
         Some(Flow { name: self.names.number(name.unwrap_or("")), ..flow })
     }
 
+    /// Whether a caller who was let in may know which users exist: he proved who he is, or is
+    /// trusted.
+    #[must_use]
+    pub fn tells_who_exists(&self, flow: &Flow) -> bool {
+        self.settings.authenticate || self.guard.trusts(flow.remote.ip())
+    }
+
+    /// Answers a request outside of any dialog, finally. If its sender has not proved who he is,
+    /// nothing of it is kept: nobody fills the memory before he was let in.
+    pub fn refuse(&mut self, tx: ServerTx, reply: Reply) {
+        if self.registrar.has_accepted() {
+            self.respond(tx, reply);
+        } else {
+            self.answer_once(tx, &reply);
+        }
+    }
+
+    /// Answers a request outside of any dialog, finally, and keeps nothing of it.
+    pub fn answer_once(&mut self, tx: ServerTx, reply: &Reply) {
+        if let Err(error) = self.stack.refuse(tx, reply) {
+            tracing::debug!(?tx, status = reply.status(), %error, "a response was not sent");
+        }
+    }
+
     /// Cancels an INVITE that went out.
     pub fn cancel(&mut self, tx: ClientTx) {
         self.cancel_with(tx, Fields::new());
@@ -118,7 +146,8 @@ impl World {
     pub fn new_call_id(&mut self, taken: impl Fn(CallId) -> bool) -> CallId {
         loop {
             self.drawn += 1;
-            let id = CallId::new(self.wall, self.keyed(b"call", &self.drawn.to_be_bytes()));
+            let id =
+                CallId::new(self.wall, keyed(&self.secret, b"call", &self.drawn.to_be_bytes()));
             if !taken(id) {
                 return id;
             }
@@ -129,14 +158,15 @@ impl World {
     /// another one, and it tells nothing to who reads it.
     #[must_use]
     pub fn hop_mark(&self, to: &str) -> String {
-        format!("{:016x}", self.keyed(b"hop", to.as_bytes()))
+        format!("{:016x}", keyed(&self.secret, b"hop", to.as_bytes()))
     }
+}
 
-    fn keyed(&self, purpose: &[u8], what: &[u8]) -> u64 {
-        let mut hash = Sha256::new();
-        hash.update(self.secret);
-        hash.update(purpose);
-        hash.update(what);
-        hash.finalize()[..8].iter().fold(0, |value, octet| (value << 8) | u64::from(*octet))
-    }
+/// A number that only who has the secret can make.
+fn keyed(secret: &[u8; 32], purpose: &[u8], what: &[u8]) -> u64 {
+    let mut hash = Sha256::new();
+    hash.update(secret);
+    hash.update(purpose);
+    hash.update(what);
+    hash.finalize()[..8].iter().fold(0, |value, octet| (value << 8) | u64::from(*octet))
 }

@@ -196,6 +196,8 @@ pub struct Net {
     message: Vec<u8>,
     next_sweep: Instant,
     counters: NetCounters,
+    /// A socket had more to read than it may in one turn.
+    left_unread: bool,
 }
 
 impl Net {
@@ -229,6 +231,7 @@ impl Net {
             next_sweep: Instant::ZERO,
             counters: NetCounters::default(),
             options,
+            left_unread: false,
         };
         net.watch(&net.wake.0, Token::Wake, epoll::EventFlags::IN)?;
         for (transport, address) in net.options.listen.clone() {
@@ -372,7 +375,13 @@ impl Net {
             self.message.extend_from_slice(bytes);
             return Some(Flow::udp(*local, remote));
         }
+        self.left_unread = true;
         None
+    }
+
+    /// Whether a socket had more than its turn since this was asked last.
+    pub const fn take_left_unread(&mut self) -> bool {
+        core::mem::replace(&mut self.left_unread, false)
     }
 
     /// Sends one message; never waits. `name` is the one of [`Flow::name`], which the peer has to

@@ -165,6 +165,7 @@ impl Net {
                 return Some(flow);
             }
             Read1::Blocked => {
+                self.left_unread |= *reads == 0;
                 self.update_interest(id);
                 self.limit_partial();
             }

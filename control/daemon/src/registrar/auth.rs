@@ -3,6 +3,7 @@
 use super::Registrar;
 use crate::config::types;
 use crate::core::Settings;
+use crate::guard::{AuthNote, Source};
 use crate::logging::Redacted;
 use crate::store::users::{User, UserMap};
 use sha2::{Digest, Sha256};
@@ -76,6 +77,9 @@ pub(super) fn decoy(secret: &[u8; 32]) -> String {
 impl Registrar {
     /// The user that a request from the address `source` comes from.
     ///
+    /// Whoever is not let in learns nothing of who exists: the challenge depends on the realm
+    /// alone, and the same digests are computed for a user who does not exist as for one who does.
+    ///
     /// # Errors
     /// The answer: a challenge, the same for a wrong password and for a user who does not exist,
     /// or 400 for credentials that cannot be read.
@@ -92,9 +96,30 @@ impl Registrar {
         let find = |name: &str, algorithm| Some(ha1(&users, name, realm, algorithm, decoy));
         let outcome = self.authenticator.check(now, request, role.credentials(), find);
         let refusal = match outcome {
-            Outcome::Accepted { username } => return Ok(username),
+            Outcome::Accepted { username } => {
+                self.note = Some(AuthNote::Accepted);
+                return Ok(username);
+            }
             Outcome::Refused(refusal) => refusal,
         };
+        let origin = Source::of(source).bits();
+        self.note = Some(match refusal {
+            Refusal::Missing | Refusal::Stale => {
+                let from = request.from().ok();
+                let name = from.as_ref().and_then(|it| it.uri().user_decoded());
+                AuthNote::Challenged {
+                    known: name.is_some_and(|name| users.find(&name, realm).is_some()),
+                }
+            }
+            _ => AuthNote::Wrong {
+                answers_challenge: self.authenticator.answers_challenge(
+                    now,
+                    request,
+                    role.credentials(),
+                    origin,
+                ),
+            },
+        });
         let stale = refusal == Refusal::Stale;
         match refusal {
             Refusal::Missing | Refusal::Stale => self.counters.challenges += 1,
@@ -112,32 +137,36 @@ impl Registrar {
                 tracing::warn!(%source, reason = refusal.key(), method = %request.method(), user, "credentials refused");
             }
         }
-        let named = request.from().ok().and_then(|it| it.uri().user_decoded().map(String::from));
-        let user = named.as_deref().and_then(|name| users.find(name, realm));
-        // Never without any challenge (RFC 3261 §22.2), even if none can be answered.
-        let md5_only = user.is_some_and(|user| user.ha1_sha256.is_none())
-            && self.authenticator.policy().algorithms.contains(&Algorithm::Md5);
+        let mut challenges = self.authenticator.challenges(now, stale, origin);
+        if users.has_md5_alone(realm) {
+            // Who was imported with an MD5 digest alone cannot answer the others, and phones answer
+            // the first that they understand. For everybody, or it would tell who exists.
+            challenges.sort_by_key(|challenge| !challenge.contains("algorithm=MD5"));
+        }
         let mut reply = Reply::new(role.status());
-        for challenge in self.authenticator.challenges(now, stale) {
-            // Who was imported with an MD5 digest alone could not answer the other challenge, and
-            // phones answer the first that they understand.
-            if !(md5_only && challenge.contains("algorithm=SHA-256")) {
-                reply = reply.header(role.challenge(), challenge);
-            }
+        for challenge in challenges {
+            reply = reply.header(role.challenge(), challenge);
         }
         Err(reply)
     }
 }
 
-/// The digest of a user, or one that fits no password.
+/// The digest of a user, or one that fits no password; both are made each time, so that it takes as
+/// long for the one as for the other.
 fn ha1(users: &UserMap, name: &str, realm: &str, algorithm: Algorithm, decoy: &str) -> Ha1 {
     let user: Option<&User> = users.find(name, realm);
-    let hex = user.and_then(|user| match algorithm {
+    let stored = user.and_then(|user| match algorithm {
         Algorithm::Md5 => user.ha1_md5.as_deref(),
         Algorithm::Sha256 => user.ha1_sha256.as_deref(),
     });
-    let known = hex.and_then(|hex| Ha1::from_hex(algorithm, hex));
-    known.unwrap_or_else(|| {
-        Ha1::compute(algorithm, name.as_bytes(), realm.as_bytes(), decoy.as_bytes())
-    })
+    let length = match algorithm {
+        Algorithm::Md5 => 32,
+        Algorithm::Sha256 => 64,
+    };
+    let known = Ha1::from_hex(algorithm, stored.unwrap_or(&decoy[..length.min(decoy.len())]));
+    let other = Ha1::compute(algorithm, name.as_bytes(), realm.as_bytes(), decoy.as_bytes());
+    match known {
+        Some(known) if stored.is_some() => known,
+        _ => other,
+    }
 }

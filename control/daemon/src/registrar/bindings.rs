@@ -1,9 +1,11 @@
 //! Which contacts an address of record has (RFC 3261 §10). Pure: no messages, no clock.
 
+use super::sites::Sites;
 use crate::record::Registration;
 use core::cmp::Reverse;
 use jiff::Timestamp;
 use std::collections::{BTreeSet, HashMap, HashSet};
+use std::net::SocketAddr;
 use tandem_signalling::stack::Flow;
 use tandem_signalling::uri::Uri;
 use tandem_wire::time::Instant;
@@ -13,6 +15,8 @@ use tandem_wire::time::Instant;
 pub struct Binding {
     /// What the store and the API know.
     pub registration: Registration,
+    /// Where the REGISTER came from; of an earlier run, where requests went to.
+    pub source: Option<SocketAddr>,
     /// The flow that the REGISTER came over: requests go back the same way (RFC 5626 §5.3), which
     /// is the only one through a NAT.
     pub flow: Flow,
@@ -87,6 +91,7 @@ pub struct Bindings {
     deadlines: BTreeSet<(Instant, Box<str>)>,
     /// Who registered over which connection; entries go with the connection.
     by_connection: HashMap<u64, HashSet<Box<str>>>,
+    sites: Sites,
     count: usize,
     max_contacts: usize,
 }
@@ -108,6 +113,11 @@ impl Bindings {
     #[must_use]
     pub const fn is_empty(&self) -> bool {
         self.count == 0
+    }
+
+    /// Where they are registered from.
+    pub(super) const fn sites(&self) -> &Sites {
+        &self.sites
     }
 
     /// The contacts of an address of record, highest priority first, the latest first among
@@ -190,6 +200,9 @@ impl Bindings {
         for connection in next.iter().map(|b| b.flow.connection).filter(|it| *it != 0) {
             self.by_connection.entry(connection).or_default().insert(aor.into());
         }
+        for binding in &next {
+            self.sites.add(binding.source);
+        }
         if let Some(first) = first_end(&next) {
             self.count += next.len();
             self.deadlines.insert((first, aor.into()));
@@ -201,6 +214,9 @@ impl Bindings {
     fn take(&mut self, aor: &str) -> Vec<Binding> {
         let Some((aor, taken)) = self.by_aor.remove_entry(aor) else { return Vec::new() };
         self.count -= taken.len();
+        for binding in &taken {
+            self.sites.remove(binding.source);
+        }
         if let Some(first) = first_end(&taken) {
             self.deadlines.remove(&(first, aor));
         }
@@ -264,6 +280,7 @@ impl Register<'_> {
                 reg_id: want.reg_id,
                 user_agent: self.user_agent.map(str::to_owned),
             },
+            source: Some(self.flow.remote),
             flow,
             expires: self.now + life,
         }

@@ -5,16 +5,19 @@
 //! | [`bindings`] | contacts of addresses of record, their order and their end: pure |
 //! | [`outbound`] | flows that their phones keep alive |
 //! | `auth` | digest challenges and credentials |
+//! | `sites` | where contacts are registered from |
 //! | `register` | REGISTER and its answer |
 
 mod auth;
 pub mod bindings;
 pub mod outbound;
 mod register;
+mod sites;
 
 pub use auth::Role;
 
 use crate::core::Settings;
+use crate::guard::{AuthNote, Sites, Source};
 use crate::net::Addresses;
 use crate::record::Registration;
 use crate::store::users::{UserList, UserMap};
@@ -50,6 +53,8 @@ pub struct Registrar {
     bindings: Bindings,
     local: Addresses,
     counters: AuthCounters,
+    /// What became of the credentials of the last request, until it is asked for.
+    note: Option<AuthNote>,
     ping: Option<Duration>,
     next_ping: Option<Instant>,
 }
@@ -67,6 +72,7 @@ impl Registrar {
             bindings: Bindings::new(settings.max_contacts),
             local: settings.local.clone(),
             counters: AuthCounters::default(),
+            note: None,
             ping: settings.ping,
             next_ping: None,
         }
@@ -94,6 +100,17 @@ impl Registrar {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.bindings.is_empty()
+    }
+
+    /// Whether the last request had right credentials.
+    #[must_use]
+    pub fn has_accepted(&self) -> bool {
+        self.note == Some(AuthNote::Accepted)
+    }
+
+    /// What became of the credentials of the last request that was asked for them, once.
+    pub const fn take_note(&mut self) -> Option<AuthNote> {
+        self.note.take()
     }
 
     /// What was counted.
@@ -172,7 +189,12 @@ impl Registrar {
         let left = registration.expires_at.duration_since(wall);
         let Ok(left) = core::time::Duration::try_from(left) else { return };
         if let Some(flow) = self.flow_of(&registration) {
-            self.bindings.restore(Binding { flow, expires: now + left, registration });
+            self.bindings.restore(Binding {
+                source: registration.received,
+                flow,
+                expires: now + left,
+                registration,
+            });
         }
     }
 
@@ -218,6 +240,16 @@ fn address_of(uri: &str) -> Option<std::net::SocketAddr> {
     let uri = Uri::parse(uri).ok()?;
     let Host::Ip(ip) = uri.host() else { return None };
     Some((ip, uri.port_or_default()).into())
+}
+
+impl Sites for Registrar {
+    fn has_flow(&self, flow: &Flow) -> bool {
+        self.bindings.sites().has_flow(flow.remote)
+    }
+
+    fn has_source(&self, source: Source) -> bool {
+        self.bindings.sites().has_source(source)
+    }
 }
 
 #[cfg(test)]

@@ -59,14 +59,12 @@ impl Relays {
         flow: Flow,
     ) {
         if request.method() == Method::Options && !names_user(&request) {
-            world.respond(tx, call::capabilities());
+            world.answer_once(tx, &call::capabilities());
             return;
         }
         match self.admit(world, &request, &flow) {
             Ok(admission) => self.begin(world, tx, request, &admission),
-            Err(refusal) => {
-                world.respond(tx, refusal);
-            }
+            Err(refusal) => world.refuse(tx, refusal),
         }
     }
 
@@ -83,7 +81,7 @@ impl Relays {
             return Err(Reply::new(404).reason("Only calls go to other domains"));
         }
         if !admission.known {
-            return Err(Reply::new(404));
+            return Err(Reply::new(if world.tells_who_exists(flow) { 404 } else { 480 }));
         }
         Ok(admission)
     }

@@ -4,7 +4,7 @@ use super::{Store, StoreError};
 use crate::config::types;
 use crate::route::number::{MAX_E164_DIGITS, NumberPlan};
 use arc_swap::ArcSwap;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -139,6 +139,8 @@ pub struct UserMap {
     by_name: HashMap<Box<str>, Vec<User>>,
     /// Names of the owners.
     by_number: HashMap<Box<str>, Vec<Owner>>,
+    /// Realms with users who have an MD5 digest alone.
+    md5_alone: HashSet<Box<str>>,
     version: i64,
 }
 
@@ -148,14 +150,18 @@ impl UserMap {
     pub fn new(users: Vec<User>, version: i64) -> Self {
         let mut by_name: HashMap<Box<str>, Vec<User>> = HashMap::with_capacity(users.len());
         let mut by_number: HashMap<Box<str>, Vec<Owner>> = HashMap::new();
+        let mut md5_alone = HashSet::new();
         for user in users {
             for number in &user.numbers {
                 let owner = Owner { name: (*user.username).into(), realm: (*user.realm).into() };
                 by_number.entry(number.as_str().into()).or_default().push(owner);
             }
+            if user.ha1_sha256.is_none() {
+                md5_alone.insert(user.realm.as_str().into());
+            }
             by_name.entry(user.username.as_str().into()).or_default().push(user);
         }
-        Self { by_name, by_number, version }
+        Self { by_name, by_number, md5_alone, version }
     }
 
     /// The version of the store's users; what it holds may be newer, never older.
@@ -175,6 +181,12 @@ impl UserMap {
     pub fn owner_of(&self, number: &str, realm: &str) -> Option<&str> {
         let owners = self.by_number.get(number)?;
         owners.iter().find(|owner| &*owner.realm == realm).map(|owner| &*owner.name)
+    }
+
+    /// Whether a realm has users who can answer no challenge but MD5: their digests were imported.
+    #[must_use]
+    pub fn has_md5_alone(&self, realm: &str) -> bool {
+        self.md5_alone.contains(realm)
     }
 
     /// All users, in no order.

@@ -1,6 +1,7 @@
 //! Calls and registrations on a virtual clock: a switch, phones that are stacks of their own, and
 //! a network between them that delivers at once.
 
+mod attacks;
 mod calls;
 mod early;
 mod failures;
