@@ -29,16 +29,48 @@ impl Baresip {
         seconds: u32,
         folder: &Path,
     ) -> Result<Self, String> {
+        Self::start_over(net, client, (user, tone_hz), calls, seconds, folder, None)
+    }
+
+    /// The same over TLS, with the authority of the server's certificate.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn start_tls(
+        net: &Net,
+        client: usize,
+        user: (&str, u32),
+        calls: Option<&str>,
+        seconds: u32,
+        folder: &Path,
+        ca: &Path,
+    ) -> Result<Self, String> {
+        Self::start_over(net, client, user, calls, seconds, folder, Some(ca))
+    }
+
+    fn start_over(
+        net: &Net,
+        client: usize,
+        (user, tone_hz): (&str, u32),
+        calls: Option<&str>,
+        seconds: u32,
+        folder: &Path,
+        ca: Option<&Path>,
+    ) -> Result<Self, String> {
+        let (port, transport) = if ca.is_some() { (5061, "tls") } else { (5060, "udp") };
         let folder = folder.join(format!("baresip-{user}"));
         std::fs::create_dir_all(&folder).map_err(|error| error.to_string())?;
         let server = Net::server_ip(1);
         let answers = if calls.is_none() { ";answermode=auto" } else { "" };
         let account = format!(
-            "<sip:{user}@{server}:5060;transport=udp>;auth_user={user};auth_pass={PASSWORD};\
+            "<sip:{user}@{server}:{port};transport={transport}>;auth_user={user};auth_pass={PASSWORD};\
              regint=600;audio_codecs=pcma{answers}\n"
         );
         let listen = format!("{}:{CLIENT_PORT}", Net::client_ip(client));
-        let config = config(&listen, tone_hz, &folder);
+        let mut config = config(&listen, tone_hz, &folder);
+        if let Some(ca) = ca {
+            config.push_str(&format!("sip_cafile {}\n", ca.display()));
+        }
         for (name, text) in [("config", config), ("accounts", account), ("contacts", String::new())]
         {
             std::fs::write(folder.join(name), text).map_err(|error| error.to_string())?;
@@ -46,7 +78,8 @@ impl Baresip {
         let mut command = net.client(client).command("baresip");
         command.arg("-f").arg(&folder).args(["-t", &seconds.to_string()]);
         if let Some(callee) = calls {
-            command.args(["-e", &format!("/dial sip:{callee}@{server}:5060")]);
+            command
+                .args(["-e", &format!("/dial sip:{callee}@{server}:{port};transport={transport}")]);
         }
         let log = folder.join("log");
         let process = Process::start("baresip", &mut command, &log).map_err(|e| e.to_string())?;

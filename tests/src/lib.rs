@@ -6,6 +6,7 @@
 
 pub mod appliance;
 pub mod baresip;
+pub mod certificates;
 pub mod netns;
 pub mod process;
 pub mod rtp_stream;
