@@ -71,6 +71,9 @@ pub struct CallRecord {
     /// Whether the record was made after a restart, out of the journal and the engine's counters.
     #[serde(default)]
     pub recovered: bool,
+    /// Address of record of who transferred the caller to the callee (REFER).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub referred_by: Option<String>,
     /// What was measured, one entry per leg and media line that carried media.
     pub legs: Vec<LegReport>,
 }
@@ -228,6 +231,7 @@ mod tests {
             duration_ms: None,
             cause: Cause { sip_status: 200, text: "hung up".into(), by: ReleasedBy::Callee },
             recovered: false,
+            referred_by: None,
             legs: vec![LegReport { leg: "caller".into(), ..LegReport::default() }],
         }
     }

@@ -30,6 +30,7 @@ fn record(n: u16) -> CallRecord {
         duration_ms: None,
         cause: Cause { sip_status: 486 + n % 2, text: "busy".into(), by: ReleasedBy::Callee },
         recovered: false,
+        referred_by: None,
         legs: Vec::new(),
     }
 }

@@ -16,7 +16,7 @@ use tandem_signalling::stack::{ClientTx, DialogId, Fields, Reply, ServerTx};
 use tandem_wire::time::Instant;
 
 impl Side {
-    const fn released_by(self) -> ReleasedBy {
+    pub(super) const fn released_by(self) -> ReleasedBy {
         match self {
             Self::Caller => ReleasedBy::Caller,
             Self::Callee => ReleasedBy::Callee,
@@ -47,10 +47,13 @@ impl Call {
             return;
         };
         self.learn(side, request);
+        self.hear(side, request);
         match headers::in_dialog(&method) {
             InDialog::Bye => self.hung_up(cx, side, tx, request),
             InDialog::Invite => self.reinvite(cx, side, tx, request),
             InDialog::Pass => self.pass(cx, side, tx, request),
+            InDialog::Refer => self.refer(cx, side, tx, request),
+            InDialog::Subscribe => self.subscribe_refer(cx, side, tx, request),
             InDialog::Options if self.winner.is_some() => self.pass(cx, side, tx, request),
             InDialog::Update => self.update(cx, side, tx, request),
             InDialog::Prack => self.prack(cx, side, tx, request),
@@ -73,6 +76,9 @@ impl Call {
                 self.given_up(cx, bye);
             }
             cx.respond(tx, Reply::new(200));
+            return;
+        }
+        if self.transferor_left(cx, side, tx) {
             return;
         }
         let text = super::release::with_reason("hung up", Some(bye));
@@ -191,6 +197,7 @@ impl Call {
 
     /// A 2xx to a request that was passed on.
     fn exchange_accepted(&mut self, cx: &mut Cx<'_>, at: usize, response: &Message) {
+        self.hear(self.exchanges[at].from.other(), response);
         let exchange = &self.exchanges[at];
         let (from, server, asked, method) =
             (exchange.from, exchange.server, exchange.asked, exchange.method);
@@ -264,7 +271,7 @@ impl Call {
     }
 
     /// Requests that nobody will answer any more (RFC 3261 §15.1.2: 487).
-    fn answer_open_exchanges(&mut self, cx: &mut Cx<'_>) {
+    pub(super) fn answer_open_exchanges(&mut self, cx: &mut Cx<'_>) {
         while !self.exchanges.is_empty() {
             let exchange = self.drop_exchange(cx, 0);
             if !exchange.awaits_ack {
@@ -376,6 +383,7 @@ impl Call {
         if self.ended {
             return;
         }
+        self.join_again(cx, at);
         if self.winner.is_some() {
             if self.lasts_until.take_if(|until| *until <= at).is_some() {
                 return self.hang_up(cx, "longest duration reached");
@@ -441,5 +449,5 @@ pub(crate) fn capabilities() -> Reply {
         .header("Accept", headers::ACCEPT)
         .header("Accept-Encoding", "identity")
         .header("Accept-Language", "en")
-        .header("Supported", "100rel, path, timer")
+        .header("Supported", "100rel, norefersub, path, replaces, timer")
 }

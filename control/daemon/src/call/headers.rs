@@ -8,7 +8,7 @@ use tandem_signalling::stack::Fields;
 
 /// Methods that Tandem takes, as in Allow.
 pub const ALLOW: &str =
-    "INVITE, ACK, CANCEL, BYE, OPTIONS, PRACK, INFO, UPDATE, MESSAGE, REGISTER, PUBLISH";
+    "INVITE, ACK, CANCEL, BYE, OPTIONS, PRACK, INFO, UPDATE, MESSAGE, REGISTER, PUBLISH, REFER";
 
 /// Headers without a variant of their own that stay on their leg.
 const KEPT_BACK: [&str; 12] = [
@@ -30,19 +30,18 @@ const KEPT_BACK: [&str; 12] = [
 ];
 
 /// Methods that a party may use towards the other one.
-const PASSED_METHODS: [&str; 9] =
-    ["INVITE", "ACK", "CANCEL", "BYE", "OPTIONS", "PRACK", "INFO", "UPDATE", "MESSAGE"];
+const PASSED_METHODS: [&str; 10] =
+    ["INVITE", "ACK", "CANCEL", "BYE", "OPTIONS", "PRACK", "INFO", "UPDATE", "MESSAGE", "REFER"];
 
 /// Those of them that Tandem deals with if the other party does not.
-const OWN_METHODS: [&str; 3] = ["OPTIONS", "PRACK", "UPDATE"];
+const OWN_METHODS: [&str; 4] = ["OPTIONS", "PRACK", "UPDATE", "REFER"];
 
 /// Option tags that Tandem speaks by itself on each leg: accepted, and not passed on.
-const OWN_OPTIONS: [&str; 2] = ["100rel", "timer"];
+const OWN_OPTIONS: [&str; 4] = ["100rel", "norefersub", "replaces", "timer"];
 
-/// Option tags that work from end to end without Tandem's help. Others (`replaces`, `gruu`,
-/// `outbound`, …) would need it, and are neither offered on nor accepted.
-const PASSED_OPTIONS: [&str; 5] =
-    ["histinfo", "norefersub", "answermode", "resource-priority", "from-change"];
+/// Option tags that work from end to end without Tandem's help. Others (`gruu`, `outbound`,
+/// …) would need it, and are neither offered on nor accepted.
+const PASSED_OPTIONS: [&str; 4] = ["histinfo", "answermode", "resource-priority", "from-change"];
 
 /// Body types that the first INVITE of a call may have.
 pub const ACCEPT: &str = "application/sdp";
@@ -238,7 +237,11 @@ pub enum InDialog {
     Update,
     /// Acknowledges a provisional response.
     Prack,
-    /// Answered by Tandem.
+    /// Carried out by Tandem.
+    Refer,
+    /// About what a REFER began.
+    Subscribe,
+    /// Goes to the other party, once there is one.
     Options,
     /// Known, not allowed here.
     NotAllowed,
@@ -255,6 +258,8 @@ pub const fn in_dialog(method: &Method) -> InDialog {
         Method::Info | Method::Message => InDialog::Pass,
         Method::Update => InDialog::Update,
         Method::Prack => InDialog::Prack,
+        Method::Refer => InDialog::Refer,
+        Method::Subscribe => InDialog::Subscribe,
         Method::Options => InDialog::Options,
         Method::Other(_) => InDialog::NotImplemented,
         _ => InDialog::NotAllowed,

@@ -17,6 +17,7 @@
 //! | `setup` | an INVITE becomes a call, or is refused |
 //! | `ringing` | branches, their responses, the answer |
 //! | `redirect` | 3xx are followed |
+//! | `transfer` | REFER and Replaces: parties go from one call to another |
 //! | `dialog` | requests inside an answered call |
 //! | `negotiate` | re-INVITE and UPDATE |
 //! | `place` | where a branch is called: a flow, or the addresses of a server |
@@ -50,6 +51,7 @@ mod ringing;
 pub mod session_timer;
 mod setup;
 mod table;
+mod transfer;
 mod view;
 
 pub(crate) use dialog::capabilities;
@@ -64,11 +66,12 @@ use crate::media::{CallKey, MediaEvent};
 use core::time::Duration;
 use id::CallId;
 use model::{Call, Cx};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use table::{Role, Slot, Table};
 use tandem_signalling::message::Message;
 use tandem_signalling::stack::{ClientTx, DialogId, Flow, Reply, ServerTx};
 use tandem_wire::time::Instant;
+use transfer::Note;
 
 /// How often the log says that calls are refused.
 const REFUSAL_TOLD_EVERY: Duration = Duration::from_secs(30);
@@ -94,6 +97,8 @@ pub struct Calls {
     /// nothing.
     deadlines: BTreeSet<(Instant, CallId)>,
     totals: Totals,
+    /// What calls have to tell each other.
+    notes: VecDeque<Note>,
     /// When the log last said that calls are refused.
     refusal_told: Option<Instant>,
 }
@@ -146,7 +151,9 @@ impl Calls {
     ) -> Option<T> {
         let mut call = self.table.take(slot)?;
         let before = call.next_timeout();
-        let mut cx = Cx { world, index: &mut self.table.index, totals: &mut self.totals, slot };
+        let index = &mut self.table.index;
+        let (totals, notes) = (&mut self.totals, &mut self.notes);
+        let mut cx = Cx { world, index, totals, notes, slot };
         let outcome = work(&mut call, &mut cx);
         let after = call.next_timeout();
         if before != after {
@@ -162,13 +169,20 @@ impl Calls {
         } else {
             self.table.put(slot, call);
         }
+        self.deliver_notes(world);
         Some(outcome)
     }
 
     /// A request outside of any dialog that begins a call.
     pub fn handle_invite(&mut self, world: &mut World, tx: ServerTx, request: Message, flow: Flow) {
-        match setup::admit(world, self.len(), &request, &flow) {
-            Ok(admission) => self.begin(world, tx, request, flow, admission),
+        let admitted = setup::admit(world, self.len(), &request, &flow);
+        let admitted = admitted
+            .and_then(|admission| Ok((admission, self.replaced_by_invite(world, &request)?)));
+        match admitted {
+            Ok((admission, None)) => self.begin(world, tx, request, flow, admission),
+            Ok((admission, Some(replaced))) => {
+                self.begin_replacing(world, (tx, request, flow), admission, &replaced);
+            }
             Err(refusal) => {
                 if refusal.status() == 503 {
                     self.refused(world);
@@ -261,6 +275,7 @@ impl Calls {
             Role::Branch(branch) => call.branch_response(cx, branch, dialog, response),
             Role::Exchange => call.exchange_response(cx, tx, &response),
             Role::Refresh(side) => call.refresh_response(cx, side, tx, &response),
+            Role::Join => call.join_response(cx, tx, &response),
         });
         known.is_some()
     }
@@ -272,6 +287,7 @@ impl Calls {
             Role::Branch(branch) => call.branch_lost(cx, branch, status),
             Role::Exchange => call.exchange_failed(cx, tx, status),
             Role::Refresh(side) => call.refresh_failed(cx, side, tx, status),
+            Role::Join => call.join_failed(cx, tx),
         });
     }
 
@@ -291,7 +307,7 @@ impl Calls {
         let Some((slot, role)) = self.table.index.client(tx) else { return };
         self.with(world, slot, |call, cx| match role {
             Role::Branch(_) => call.drive(cx, fork::Event::NoAnswer, None),
-            Role::Exchange | Role::Refresh(_) => cx.world.cancel(tx),
+            Role::Exchange | Role::Refresh(_) | Role::Join => cx.world.cancel(tx),
         });
     }
 

@@ -12,10 +12,12 @@ use super::release::Closing;
 use super::resume::Kept;
 use super::session_timer::Session;
 use super::table::{Index, Role, Slot};
+use super::transfer::{Join, Note, Transfer};
 use crate::core::World;
 use crate::media::CallKey;
 use core::time::Duration;
 use jiff::Timestamp;
+use std::collections::VecDeque;
 use std::sync::Arc;
 use tandem_signalling::message::Message;
 use tandem_signalling::method::Method;
@@ -191,6 +193,16 @@ pub(super) struct Call {
     /// Whether the parties are still there.
     pub(super) watches: [Watch; 2],
     pub(super) said: [Said; 2],
+    /// The last descriptions of the parties; the caller's first one is in its INVITE.
+    pub(super) heard: [Option<Box<[u8]>>; 2],
+    /// A transfer that a party asked for.
+    pub(super) transfer: Option<Box<Transfer>>,
+    /// Who referred the caller to the callee.
+    pub(super) referred_by: Option<Box<str>>,
+    /// There was a REFER before.
+    pub(super) referred: bool,
+    /// It takes its parties from other calls.
+    pub(super) join: Option<Box<Join>>,
     pub(super) times: Times,
     /// The group that rings has had its time.
     pub(super) group_until: Option<Instant>,
@@ -217,6 +229,7 @@ pub(super) struct Cx<'a> {
     pub(super) world: &'a mut World,
     pub(super) index: &'a mut Index,
     pub(super) totals: &'a mut super::Totals,
+    pub(super) notes: &'a mut VecDeque<Note>,
     pub(super) slot: Slot,
 }
 
@@ -346,7 +359,11 @@ impl Call {
 
     /// Whether an offer is on its way in either direction.
     pub(super) fn negotiates(&self) -> bool {
-        self.exchanges.iter().any(|it| it.offer != Offer::None || it.method == Method::Invite)
+        self.is_joining()
+            || self
+                .exchanges
+                .iter()
+                .any(|it| it.offer != Offer::None || it.method == Method::Invite)
     }
 
     /// For how long it has been answered.
@@ -361,11 +378,13 @@ impl Call {
             None if self.ended => None,
             None if self.winner.is_some() => {
                 let watches = self.watches.iter().map(Watch::next_timeout);
-                watches.chain([self.lasts_until]).flatten().min()
+                let join = self.join.as_ref().and_then(|join| join.next_timeout());
+                watches.chain([self.lasts_until, join]).flatten().min()
             }
             None => {
                 let hops = self.branches.iter().map(|branch| branch.place.next_hop_at());
-                hops.chain([self.rings_until, self.group_until]).flatten().min()
+                let join = self.join.as_ref().and_then(|join| join.next_timeout());
+                hops.chain([self.rings_until, self.group_until, join]).flatten().min()
             }
         }
     }

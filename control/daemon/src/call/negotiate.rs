@@ -148,6 +148,7 @@ impl Call {
     /// The ACK of a 2xx that was passed on; it may bring the answer.
     pub(super) fn handle_ack(&mut self, cx: &mut Cx<'_>, dialog: DialogId, ack: &Message) {
         let Some(side) = self.side_of(dialog).filter(|_| !self.ended) else { return };
+        self.hear(side, ack);
         if side == Side::Caller && self.callee_ack_due {
             self.callee_ack_due = false;
             self.pass_answer(cx, side, ack);

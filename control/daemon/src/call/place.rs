@@ -6,7 +6,7 @@ use super::model::{Branch, Call, Cx, leg_of};
 use crate::locate::{Hop, LocateError, Located, Ticket};
 use std::collections::VecDeque;
 use tandem_signalling::name_addr::NameAddr;
-use tandem_signalling::stack::{Flow, Reply};
+use tandem_signalling::stack::{DialogId, Flow, Reply};
 use tandem_signalling::uri::Uri;
 use tandem_wire::time::Instant;
 
@@ -15,6 +15,8 @@ use tandem_wire::time::Instant;
 pub(super) enum Place {
     /// At a registered contact, along the flow that it registered on.
     Flow(Flow),
+    /// In a dialog that another call has had so far: its party gets a re-INVITE.
+    Dialog(DialogId, Flow),
     /// At a server that its first route or its target leads to.
     Uri(Box<Hops>),
 }
@@ -28,7 +30,7 @@ impl Place {
     /// The way that the INVITE takes; `None` while it is looked for.
     pub(super) fn flow(&self) -> Option<&Flow> {
         match self {
-            Self::Flow(flow) => Some(flow),
+            Self::Flow(flow) | Self::Dialog(_, flow) => Some(flow),
             Self::Uri(hops) => hops.current.as_ref().map(|(_, flow)| flow),
         }
     }
@@ -36,7 +38,7 @@ impl Place {
     /// When the next address is tried if nothing has come.
     pub(super) fn next_hop_at(&self) -> Option<Instant> {
         match self {
-            Self::Flow(_) => None,
+            Self::Flow(_) | Self::Dialog(..) => None,
             Self::Uri(hops) => hops.next_at,
         }
     }
@@ -62,7 +64,7 @@ impl Branch {
 
     fn hops(&mut self) -> Option<&mut Hops> {
         match &mut self.place {
-            Place::Flow(_) => None,
+            Place::Flow(_) | Place::Dialog(..) => None,
             Place::Uri(hops) => Some(hops),
         }
     }
@@ -77,8 +79,10 @@ impl Branch {
 impl Call {
     /// Calls a branch, or looks for its server first.
     pub(super) fn call_branch(&mut self, cx: &mut Cx<'_>, branch: usize) -> Result<(), Reply> {
-        if let Place::Flow(flow) = self.branches[branch].place {
-            return self.invite(cx, branch, flow, None);
+        match self.branches[branch].place {
+            Place::Flow(flow) => return self.invite(cx, branch, flow, None),
+            Place::Dialog(dialog, _) => return self.call_adopted(cx, branch, dialog),
+            Place::Uri(_) => {}
         }
         let text = self.branches[branch].next_uri();
         let uri = Uri::parse(&text).map_err(|_| Reply::new(LocateError::Scheme.status()))?;

@@ -102,6 +102,7 @@ fn write_record(world: &World, call: AliveCall, legs: Vec<LegReport>) {
             by: ReleasedBy::Tandem,
         },
         recovered: true,
+        referred_by: None,
         legs,
     };
     record.fill_durations();

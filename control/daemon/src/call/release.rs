@@ -25,6 +25,8 @@ const FIGURES_WITHIN: Duration = Duration::from_millis(50);
 pub(super) enum After {
     /// An answer.
     Respond(ServerTx, Reply),
+    /// How a transfer went.
+    Notify(DialogId, Fields),
     /// The end of a dialog.
     Bye(DialogId, Fields),
 }
@@ -81,6 +83,8 @@ impl Call {
         let due = now + FIGURES_WITHIN;
         self.closing =
             Some(Box::new(Closing { cause, ended_at, ended: now, due, after: Vec::new() }));
+        self.drop_transfer(cx);
+        self.drop_join(cx, status, by);
         cx.world.media.stop(now, self.key());
         if cx.world.media.is_settled(self.key()) {
             self.close(cx);
@@ -138,6 +142,7 @@ impl Call {
             duration_ms: None,
             cause,
             recovered: self.recovered,
+            referred_by: self.referred_by.as_deref().map(str::to_owned),
             legs,
         };
         record.fill_durations();
@@ -153,6 +158,7 @@ fn send_now(cx: &mut Cx<'_>, after: After) {
         After::Respond(tx, reply) => {
             cx.respond(tx, reply);
         }
+        After::Notify(dialog, fields) => super::transfer::send_notify(cx, dialog, fields),
         After::Bye(dialog, fields) => cx.bye(dialog, fields),
     }
 }

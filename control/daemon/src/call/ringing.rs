@@ -40,7 +40,7 @@ impl Call {
                     Action::Cancel(branch) => {
                         if let Some(tx) = self.branches[branch].tx {
                             cx.world.cancel_with(tx, cancel_fields(event, message));
-                        } else if self.stop_search(cx, branch) {
+                        } else if self.stop_search(cx, branch) || self.stop_trying(branch) {
                             events.push_back(Event::Failure { branch, status: 487 });
                         }
                     }
@@ -75,8 +75,13 @@ impl Call {
         let private = sender.privacy().hides_history() && !trusted;
         history::push(&mut fields, &self.invite, &self.to, &self.steps(branch), private);
         let from = sender.from(trusted);
+        if let Some(replaces) = self.join.as_ref().and_then(|join| join.replaces()) {
+            // RFC 3515 §2.4.1: what the Refer-To asks for; the dialog is one of the target's.
+            fields.push("Replaces", replaces);
+        }
         headers::push_hops(&mut fields, &self.invite, &self.hop);
-        if self.announces_reliable(cx.world) {
+        // Nobody is there to whom early media could go.
+        if self.announces_reliable(cx.world) && !self.is_joining() {
             fields.push("Supported", RELIABLE);
         }
         fields.push("Supported", TIMER);
@@ -123,6 +128,9 @@ impl Call {
         response: Message,
     ) {
         let status = response.status().unwrap_or(500);
+        if self.is_not_ready(cx, branch, status) {
+            return;
+        }
         if status != 503 {
             self.hop_answered(cx, branch);
         }
@@ -210,6 +218,9 @@ impl Call {
     /// Passes ringing, progress and early media on.
     fn relay_provisional(&mut self, cx: &mut Cx<'_>, branch: usize, message: Option<&Message>) {
         let Some(response) = message else { return };
+        if self.is_joining() {
+            return self.join_progress(cx, response);
+        }
         let status = response.status().unwrap_or(180);
         let mut fields = headers::end_to_end(response);
         let reliable = self.is_reliable(cx.world);
@@ -293,14 +304,18 @@ impl Call {
         };
         self.winner = Some(branch);
         self.group_until = None;
+        if self.is_joining() {
+            match self.join_answer(cx, branch, response, dialog) {
+                Ok(()) => return self.count_answer(cx),
+                Err(reply) => return self.answer_unusable(cx, branch, reply),
+            }
+        }
         let body = match self.answered_body(cx, branch, response) {
             Ok(body) => body,
             Err(reply) => return self.answer_unusable(cx, branch, reply),
         };
-        self.times.answered_at = Some(cx.world.wall);
-        self.times.answered = Some(cx.world.now);
-        cx.totals.answered += 1;
-        self.lasts_until = cx.world.settings.max_duration.map(|max| cx.world.now + max);
+        self.hear(Side::Callee, response);
+        self.count_answer(cx);
         let mut fields = headers::end_to_end(response);
         self.begin_sessions(cx, response, &mut fields);
         self.note_first_descriptions(branch, body.as_deref());
@@ -320,6 +335,14 @@ impl Call {
         // 2xx and ACK are with the stack, and leave after this.
         self.save(cx);
         cx.world.shared.tell(|| ControlEvent::CallAnswered { call: self.id.to_string() });
+        self.join_is_answered(cx);
+    }
+
+    fn count_answer(&mut self, cx: &mut Cx<'_>) {
+        self.times.answered_at = Some(cx.world.wall);
+        self.times.answered = Some(cx.world.now);
+        cx.totals.answered += 1;
+        self.lasts_until = cx.world.settings.max_duration.map(|max| cx.world.now + max);
     }
 
     /// The session timers of both legs, from the answer on.

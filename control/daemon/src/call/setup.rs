@@ -11,6 +11,7 @@ use super::place::Place;
 use super::refresh;
 use super::release::After;
 use super::resume::Kept;
+use super::transfer::Party;
 use crate::config::types::Ring;
 use crate::core::World;
 use crate::journal::{CallSetup, Entry};
@@ -104,7 +105,7 @@ fn check_hops(world: &World, request: &Message) -> Result<u8, Reply> {
     }
 }
 
-/// RFC 3261 §8.2.2.3 and §16.3 step 5; Replaces and Join name dialogs that only we see.
+/// RFC 3261 §8.2.2.3 and §16.3 step 5; Join names a dialog that only we see.
 fn check_extensions(request: &Message) -> Result<(), Reply> {
     let unsupported = headers::unsupported_options(request);
     if unsupported.is_empty() {
@@ -203,6 +204,34 @@ fn foreign(world: &World, uri: &Uri<'_>) -> Result<Callee, Reply> {
     Ok(Callee { to: uri.address_of_record(), known: true, foreign: Some(target) })
 }
 
+/// Whom a transferred party may call, for the transferor answers for it.
+pub(super) fn admit_transfer(
+    world: &World,
+    invite: &Message,
+    party: &Party,
+) -> Result<Admission, Reply> {
+    let max_forwards = check_hops(world, invite)?;
+    let Callee { to, known, foreign } = callee(world, invite, &party.flow)?;
+    let hop = check_loop(world, invite, &party.flow, &to)?;
+    let (from, vouched) = (party.aor.clone(), party.vouched);
+    Ok(Admission { from, to, known, foreign, max_forwards, hop, vouched })
+}
+
+impl Admission {
+    /// That of a call between two who are in calls already.
+    pub(super) fn joined(world: &World, party: &Party, to: &str) -> Self {
+        Self {
+            from: party.aor.clone(),
+            to: to.to_owned(),
+            known: true,
+            foreign: None,
+            max_forwards: world.settings.max_forwards,
+            hop: world.hop_mark(to),
+            vouched: party.vouched,
+        }
+    }
+}
+
 /// The same call of the same party to the same address, come around again (RFC 3261 §16.3 step 4,
 /// for an element that does not leave its Via).
 fn check_loop(world: &World, request: &Message, flow: &Flow, to: &str) -> Result<String, Reply> {
@@ -246,6 +275,11 @@ pub(super) fn call(
         early: Early::default(),
         watches: Default::default(),
         said: Default::default(),
+        heard: [None, None],
+        transfer: None,
+        referred_by: None,
+        referred: false,
+        join: None,
         times: Times {
             started_at: world.wall,
             ringing_at: None,

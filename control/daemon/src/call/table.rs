@@ -22,6 +22,8 @@ pub(super) enum Role {
     Exchange,
     /// A refresh of a party's session.
     Refresh(Side),
+    /// The re-INVITE of a party that came from another call.
+    Join,
 }
 
 /// Finds calls by what the stack names.
@@ -155,6 +157,9 @@ impl Table {
             index.remove_server(exchange.server);
         }
         for (tx, _) in call.watches.iter().filter_map(|watch| watch.open) {
+            index.remove_client(tx);
+        }
+        if let Some(tx) = call.join.as_ref().and_then(|join| join.open()) {
             index.remove_client(tx);
         }
         self.free.push(slot.index);

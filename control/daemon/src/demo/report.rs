@@ -214,6 +214,7 @@ mod tests {
             duration_ms: Some(10_012),
             cause: Cause { sip_status: 200, text: "hung up".into(), by: ReleasedBy::Caller },
             recovered: false,
+            referred_by: None,
             legs: vec![LegReport { leg: "caller".into(), rx_packets: 501, ..Default::default() }],
         };
         let engine = EngineView {

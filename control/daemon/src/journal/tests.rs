@@ -50,6 +50,7 @@ fn ended(n: i64) -> Entry {
         duration_ms: Some(1000),
         cause: Cause { sip_status: 200, text: "hung up".into(), by: ReleasedBy::Caller },
         recovered: false,
+        referred_by: None,
         legs: Vec::new(),
     }))
 }

@@ -428,6 +428,7 @@ mod tests {
             duration_ms: None,
             cause: Cause { sip_status: 486, text: "busy".into(), by: ReleasedBy::Callee },
             recovered: false,
+            referred_by: None,
             legs: Vec::new(),
         }
     }

@@ -312,6 +312,19 @@ impl Stack {
         self.clients.get(tx.0)?.request()?.call_id().map(str::to_owned)
     }
 
+    /// The dialog of this Call-ID and these tags, `None` after its end.
+    #[must_use]
+    pub fn find_dialog(
+        &self,
+        call_id: &str,
+        local_tag: &str,
+        remote_tag: &str,
+    ) -> Option<DialogId> {
+        let print = self.dialog_print(call_id, local_tag, remote_tag);
+        let id = *self.dialog_index.get(&print)?;
+        self.live_dialog(id).map(|_| DialogId(id))
+    }
+
     /// Every dialog that is not over.
     pub fn dialogs(&self) -> impl Iterator<Item = (DialogId, &Dialog)> {
         self.dialogs

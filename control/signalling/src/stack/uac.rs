@@ -14,8 +14,8 @@ use std::sync::Arc;
 use tandem_wire::time::Instant;
 
 /// Methods whose requests and 2xx responses carry the Contact of the dialog.
-const TARGET_REFRESH: [Method; 4] =
-    [Method::Invite, Method::Update, Method::Subscribe, Method::Refer];
+const TARGET_REFRESH: [Method; 5] =
+    [Method::Invite, Method::Update, Method::Subscribe, Method::Notify, Method::Refer];
 
 impl Stack {
     /// Gives a response to the transaction user, after what it does to the dialogs.
@@ -187,6 +187,8 @@ impl Stack {
             // The BYE will be repeated with credentials.
             (Method::Bye, 401 | 407) => entry.state = DialogState::Confirmed,
             (Method::Bye, _) => self.end_dialog(now, id, DialogEnd::ByeSent),
+            // RFC 5057 §5.1: that is the end of a subscription, not of the call.
+            (Method::Notify | Method::Subscribe | Method::Refer, 481) => {}
             (_, 481) if entry.state == DialogState::Confirmed => {
                 self.end_dialog(now, id, DialogEnd::Unknown);
             }

@@ -133,9 +133,7 @@ fn info_message_and_update_are_passed_with_their_answers() {
 fn other_methods_are_answered_here() {
     let mut bench = Bench::new();
     let (alice, _) = bench.established();
-    for (method, status) in
-        [(Method::Refer, 405), (Method::Subscribe, 405), (Method::parse(b"NONSENSE").unwrap(), 501)]
-    {
+    for (method, status) in [(Method::Publish, 405), (Method::parse(b"NONSENSE").unwrap(), 501)] {
         bench.in_dialog(ALICE, alice, method, Fields::new());
         let (_, _, response) = bench.phones[ALICE].response(status);
         assert!(response.lists(Header::Allow, "BYE"));

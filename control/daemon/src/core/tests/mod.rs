@@ -17,6 +17,7 @@ mod relay;
 mod restart;
 mod sessions;
 mod sockets;
+mod transfer;
 
 use super::{Parts, Settings, Switch};
 use crate::config::Config;
