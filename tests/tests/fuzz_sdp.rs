@@ -41,6 +41,13 @@ fn read_and_edit(bytes: &[u8]) {
     for index in 0..sdp.media_count() {
         read_media(&sdp, index);
     }
+    let lines = sdp.media_count();
+    for index in 0..lines {
+        cut_formats(&mut sdp, index);
+    }
+    sdp.pad_media(lines + 1);
+    sdp.truncate_media(lines);
+    assert_eq!(sdp.media_count(), lines);
     let ip: IpAddr = "192.0.2.7".parse().expect("literal");
     sdp.remove_ice();
     sdp.remove_dtls();
@@ -63,6 +70,18 @@ fn read_and_edit(bytes: &[u8]) {
         Ok(edited) => assert_eq!(edited.emit(), sdp.emit()),
         // Edits add lines and octets, which may take a description that is near a limit over it.
         Err(_) => assert!(bytes.len() > 8_000),
+    }
+}
+
+/// Keeps every second format, the last one first.
+fn cut_formats(sdp: &mut SessionDescription, index: usize) {
+    let Some(line) = sdp.media(index) else { return };
+    let all: Vec<String> = line.formats.split_ascii_whitespace().map(str::to_owned).collect();
+    let kept: Vec<&str> = all.iter().step_by(2).map(String::as_str).rev().collect();
+    sdp.set_formats(index, &kept);
+    if !kept.is_empty() {
+        let line = sdp.media(index).expect("it is still there");
+        assert!(line.formats.split_ascii_whitespace().eq(kept.iter().copied()));
     }
 }
 

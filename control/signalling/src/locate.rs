@@ -357,9 +357,13 @@ impl Search {
             }
             (Step::Hosts(_, found), Ok(Records::Addresses(addresses))) => {
                 if let Some(known) = found.get_mut(&question.name) {
-                    known.extend(
-                        addresses.iter().filter(|ip| Family::of(ip).kind() == question.kind),
-                    );
+                    // Nobody can be talked to at the others.
+                    let usable = |ip: &&IpAddr| {
+                        Family::of(ip).kind() == question.kind
+                            && !ip.is_unspecified()
+                            && !ip.is_multicast()
+                    };
+                    known.extend(addresses.iter().filter(usable));
                 }
             }
             _ => {}
@@ -433,7 +437,7 @@ impl Search {
             for srv in order(records, &mut self.random) {
                 let (transport, host) = (service.transport, normal(&srv.target));
                 // RFC 2782: the service is decidedly not there.
-                if !host.is_empty() {
+                if !host.is_empty() && srv.port != 0 {
                     candidates.push(Candidate { transport, host, port: srv.port });
                 }
             }

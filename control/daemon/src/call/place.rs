@@ -4,7 +4,9 @@
 use super::fork::{Event, State};
 use super::model::{Branch, Call, Cx, leg_of};
 use crate::locate::{Hop, LocateError, Located, Ticket};
+use core::time::Duration;
 use std::collections::VecDeque;
+use tandem_signalling::message::Message;
 use tandem_signalling::name_addr::NameAddr;
 use tandem_signalling::stack::{DialogId, Flow, Reply};
 use tandem_signalling::uri::Uri;
@@ -174,10 +176,13 @@ impl Call {
     ) -> Option<u16> {
         let Some(hops) = self.branches[branch].hops() else { return Some(status) };
         hops.next_at = None;
-        if let Some((hop, _)) = &hops.current {
-            cx.world.locator.note_failure(cx.world.now, hop);
-        }
         let waits = !hops.waiting.is_empty();
+        if let Some((hop, _)) = &hops.current {
+            let hop = hop.clone();
+            let wish = self.branches[branch].failure.as_ref().and_then(Message::retry_after);
+            let wish = wish.map(|it| Duration::from_secs(it.seconds.into())).unwrap_or_default();
+            cx.world.locator.note_busy(cx.world.now, &hop, wish);
+        }
         let open = self.fork.state(branch) == Some(State::Calling) && !self.fork.decided();
         if !waits || !open || self.ended {
             return Some(status);

@@ -125,6 +125,15 @@ struct Pending {
     until: Instant,
 }
 
+/// A question on its way.
+#[derive(Debug)]
+struct Asked {
+    /// If nothing has come by then, it got lost.
+    until: Instant,
+    /// Who waits for the answer.
+    waiting: Vec<Ticket>,
+}
+
 /// Finds the addresses of URIs.
 #[derive(Debug)]
 pub struct Locator {
@@ -137,8 +146,8 @@ pub struct Locator {
     next_ticket: u64,
     searches: HashMap<Ticket, Pending>,
     deadlines: BTreeSet<(Instant, Ticket)>,
-    /// Questions on their way, and who waits for the answer.
-    asked: HashMap<Question, Vec<Ticket>>,
+    /// Questions on their way.
+    asked: HashMap<Question, Asked>,
     done: VecDeque<(Ticket, Result<Vec<Hop>, LocateError>)>,
     counters: LocatorCounters,
 }
@@ -207,9 +216,10 @@ impl Locator {
         while let Some(&(at, ticket)) = self.deadlines.first().filter(|(at, _)| *at <= now) {
             self.deadlines.remove(&(at, ticket));
             let Some(pending) = self.searches.remove(&ticket) else { continue };
-            // Whoever asks next asks anew: the answer may have got lost.
             for question in pending.search.questions() {
-                self.asked.remove(question);
+                if self.asked.get(question).is_some_and(|it| it.until <= now) {
+                    self.asked.remove(question);
+                }
             }
             self.done.push_back((ticket, Err(LocateError::DnsTimeout)));
         }
@@ -217,8 +227,14 @@ impl Locator {
 
     /// A hop failed: transport error, no answer, or 503. It is tried last for a while.
     pub fn note_failure(&mut self, now: Instant, hop: &Hop) {
+        self.note_busy(now, hop, Duration::ZERO);
+    }
+
+    /// As [`Locator::note_failure`], of a hop that asks for rest: `Retry-After` of a 503 (RFC 3261
+    /// §21.5.4), as far as the longest penalty goes.
+    pub fn note_busy(&mut self, now: Instant, hop: &Hop, wish: Duration) {
         self.counters.hop_failures += 1;
-        let penalty = self.penalties.failed(now, hop);
+        let penalty = self.penalties.failed(now, hop, wish);
         let (seconds, failures) = (penalty.until.since(now).as_secs(), penalty.failures);
         tracing::warn!(%hop, seconds, failures, "a server failed and is tried last for a while");
     }
@@ -269,12 +285,15 @@ impl Locator {
             search.answer(&question, &answer);
         }
         for question in search.questions() {
-            if let Some(waiting) = self.asked.get_mut(question) {
-                if !waiting.contains(&ticket) {
-                    waiting.push(ticket);
+            let on_its_way = self.asked.get_mut(question).filter(|it| it.until > now);
+            if let Some(asked) = on_its_way {
+                if !asked.waiting.contains(&ticket) {
+                    asked.waiting.push(ticket);
                 }
             } else if self.asked.len() < self.config.max_lookups && self.dns.ask(question) {
-                self.asked.insert(question.clone(), vec![ticket]);
+                let until = now + self.config.deadline;
+                let asked = Asked { until, waiting: vec![ticket] };
+                self.asked.insert(question.clone(), asked);
             } else {
                 self.counters.refused += 1;
                 return Some(Err(LocateError::Busy));
@@ -301,7 +320,8 @@ impl Locator {
             };
             *count += 1;
             let answer = self.cache.put(now, &question, answer, ttl.min(longest));
-            for ticket in self.asked.remove(&question).unwrap_or_default() {
+            let waiting = self.asked.remove(&question).map(|it| it.waiting).unwrap_or_default();
+            for ticket in waiting {
                 let Some(mut pending) = self.searches.remove(&ticket) else { continue };
                 pending.search.answer(&question, &answer);
                 match self.advance(now, ticket, &mut pending.search) {

@@ -33,7 +33,8 @@ impl PenaltyBox {
     }
 
     /// A hop failed: it is tried last for a time that doubles with each failure in a row.
-    pub(super) fn failed(&mut self, now: Instant, hop: &Hop) -> Penalty {
+    /// It is not shorter than the hop's own wish.
+    pub(super) fn failed(&mut self, now: Instant, hop: &Hop, wish: Duration) -> Penalty {
         self.forget_old(now);
         let known = self.entries.get(&key(hop)).copied();
         // A failure of a call that began before the penalty says nothing new.
@@ -42,7 +43,7 @@ impl PenaltyBox {
         }
         let failures = known.map_or(0, |it| it.failures).saturating_add(1);
         let doublings = failures.saturating_sub(1).min(16);
-        let time = self.first.saturating_mul(1 << doublings).min(self.longest);
+        let time = self.first.saturating_mul(1 << doublings).max(wish).min(self.longest);
         let penalty = Penalty { until: now + time, failures };
         if known.is_none() && self.entries.len() >= MAX_PENALISED {
             let first = self.entries.iter().min_by_key(|(_, it)| it.until).map(|(key, _)| *key);
@@ -111,8 +112,8 @@ mod tests {
     fn who_failed_comes_last_for_a_while() {
         let mut penalties = penalties();
         let mut hops = vec![hop(1), hop(2), hop(3)];
-        penalties.failed(at(10), &hop(1));
-        penalties.failed(at(5), &hop(2));
+        penalties.failed(at(10), &hop(1), Duration::ZERO);
+        penalties.failed(at(5), &hop(2), Duration::ZERO);
         penalties.sort(at(11), &mut hops);
         assert_eq!(hops, [hop(3), hop(2), hop(1)]);
         let mut hops = vec![hop(1), hop(2)];
@@ -124,13 +125,32 @@ mod tests {
     #[test]
     fn the_time_grows_and_is_forgotten() {
         let mut penalties = penalties();
-        assert_eq!(penalties.failed(at(0), &hop(1)).until, at(30));
-        assert_eq!(penalties.failed(at(10), &hop(1)).until, at(30), "still the same failure");
-        assert_eq!(penalties.failed(at(31), &hop(1)).until, at(91));
-        assert_eq!(penalties.failed(at(92), &hop(1)), Penalty { until: at(192), failures: 3 });
-        assert_eq!(penalties.failed(at(293), &hop(1)), Penalty { until: at(323), failures: 1 });
+        assert_eq!(penalties.failed(at(0), &hop(1), Duration::ZERO).until, at(30));
+        assert_eq!(
+            penalties.failed(at(10), &hop(1), Duration::ZERO).until,
+            at(30),
+            "still the same failure"
+        );
+        assert_eq!(penalties.failed(at(31), &hop(1), Duration::ZERO).until, at(91));
+        assert_eq!(
+            penalties.failed(at(92), &hop(1), Duration::ZERO),
+            Penalty { until: at(192), failures: 3 }
+        );
+        assert_eq!(
+            penalties.failed(at(293), &hop(1), Duration::ZERO),
+            Penalty { until: at(323), failures: 1 }
+        );
         assert!(penalties.answered(&hop(1)) && !penalties.answered(&hop(1)));
-        assert_eq!(penalties.failed(at(330), &hop(1)).until, at(360));
+        assert_eq!(penalties.failed(at(330), &hop(1), Duration::ZERO).until, at(360));
+    }
+
+    #[test]
+    fn a_wish_for_rest_is_heard_up_to_the_limit() {
+        let mut penalties = penalties();
+        let wish = |seconds| Duration::from_secs(seconds);
+        assert_eq!(penalties.failed(at(0), &hop(1), wish(60)).until, at(60));
+        assert_eq!(penalties.failed(at(0), &hop(2), wish(10)).until, at(30));
+        assert_eq!(penalties.failed(at(0), &hop(3), wish(100_000)).until, at(100));
     }
 
     #[test]
@@ -139,7 +159,7 @@ mod tests {
         for n in 0..MAX_PENALISED + 10 {
             let mut other = hop(u16::try_from(n % 60_000).unwrap());
             other.transport = if n % 2 == 0 { Transport::Udp } else { Transport::Tcp };
-            penalties.failed(at(1), &other);
+            penalties.failed(at(1), &other, Duration::ZERO);
         }
         assert_eq!(penalties.active(at(2)).count(), MAX_PENALISED);
     }

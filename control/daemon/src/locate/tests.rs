@@ -110,6 +110,24 @@ fn equal_questions_are_asked_once() {
 }
 
 #[test]
+fn who_comes_later_to_the_same_silent_question_waits_its_own_time() {
+    let dns = two_servers();
+    dns.silence("example.com");
+    let mut locator = locator(&dns);
+    let first = pending(locator.locate(at(0), &uri("sip:a@example.com")));
+    let second = pending(locator.locate(at(10), &uri("sip:b@example.com")));
+    assert_eq!(dns.asked(), 1);
+    locator.handle_timeout(at(15));
+    assert_eq!(locator.poll(at(15)), Some((first, Err(LocateError::DnsTimeout))));
+    // The question got lost; the next one asks anew.
+    let third = pending(locator.locate(at(16), &uri("sip:c@example.com")));
+    assert_eq!(dns.asked(), 2);
+    locator.handle_timeout(at(40));
+    let ended = [locator.poll(at(40)).unwrap().0, locator.poll(at(40)).unwrap().0];
+    assert_eq!((ended, locator.sizes().0), ([second, third], 0));
+}
+
+#[test]
 fn look_ups_at_the_same_time_are_bounded() {
     let dns = FakeDns::new();
     dns.silence("example");

@@ -1,6 +1,7 @@
 //! Every case of RFC 3263 §4.1 and §4.2.
 
 use super::*;
+use proptest::prelude::*;
 
 const ALL: [Transport; 3] = [Transport::Udp, Transport::Tcp, Transport::Tls];
 
@@ -315,4 +316,65 @@ fn answers_to_nothing_are_passed_over() {
     search.answer(&stray, &Ok(Records::Addresses(vec!["192.0.2.1".parse().unwrap()])));
     assert_eq!(search.questions().len(), 1);
     assert!(search.outcome().is_none());
+}
+
+fn any_name() -> impl Strategy<Value = String> {
+    prop_oneof![
+        "[a-c]{1}\\.x",
+        Just("_sip._udp.a.x".to_owned()),
+        Just(".".to_owned()),
+        Just(String::new()),
+        Just("192.0.2.1".to_owned()),
+    ]
+}
+
+fn any_answer() -> impl Strategy<Value = Answer> {
+    let naptr = (0..3u16, any_name(), "[sSau]?", "SIPS?\\+D2[UTS]").prop_map(
+        |(order, replacement, flags, service)| Naptr {
+            order,
+            preference: order,
+            flags,
+            service,
+            regexp: String::new(),
+            replacement,
+        },
+    );
+    let srv = (any::<u16>(), any::<u16>(), any_name()).prop_map(|(priority, weight, target)| Srv {
+        priority: priority % 3,
+        weight,
+        port: weight,
+        target: target.into(),
+    });
+    prop_oneof![
+        Just(Err(NoAnswer::NoRecords)),
+        Just(Err(NoAnswer::TimedOut)),
+        Just(Err(NoAnswer::Failed)),
+        prop::collection::vec(naptr, 0..40).prop_map(|it| Ok(Records::Naptr(it))),
+        prop::collection::vec(srv, 0..40).prop_map(|it| Ok(Records::Srv(it))),
+        prop::collection::vec(any::<IpAddr>(), 0..40).prop_map(|it| Ok(Records::Addresses(it))),
+    ]
+}
+
+proptest! {
+    /// Whatever DNS says, also of the wrong type: it ends, within the limits.
+    #[test]
+    fn every_search_ends(
+        answers in prop::collection::vec(any_answer(), 1..50),
+        seed in any::<u64>(),
+        uri in "sips?:a@[a-c]\\.x(;transport=(udp|tcp|tls))?",
+    ) {
+        let mut search = Search::new(&Uri::parse(&uri).unwrap(), &support(), seed);
+        let mut asked = 0;
+        let mut answers = answers.iter().cycle();
+        while let Some(question) = search.questions().first().cloned() {
+            asked += 1;
+            search.answer(&question, answers.next().unwrap());
+        }
+        prop_assert!(asked <= 1 + MAX_SERVICES + 2 * MAX_HOSTS, "{asked}");
+        if let Some(Ok(targets)) = search.outcome() {
+            prop_assert!(!targets.is_empty() && targets.len() <= MAX_TARGETS);
+        } else {
+            prop_assert!(matches!(search.outcome(), Some(Err(_))));
+        }
+    }
 }

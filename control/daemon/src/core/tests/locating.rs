@@ -101,9 +101,10 @@ fn a_server_that_is_busy_with_503_is_passed_over() {
     let (mut bench, first, second) = two_servers(FOREIGN);
     call(&mut bench, "sip:bob@example.com");
     let (tx, _, _) = bench.phones[first].request(Method::Invite);
-    bench.respond(first, tx, Reply::new(503));
+    bench.respond(first, tx, Reply::new(503).header("Retry-After", "120"));
     answer(&mut bench, second);
-    assert_eq!(bench.switch.stats(None).locate.penalties.len(), 1);
+    let penalties = bench.switch.stats(None).locate.penalties;
+    assert_eq!((penalties.len(), penalties[0].seconds), (1, 120));
 }
 
 #[test]
