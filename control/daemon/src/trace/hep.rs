@@ -64,13 +64,13 @@ impl Exporter {
             SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
         };
         let socket = UdpSocket::bind((any, 0))?;
-        socket.connect(target.server)?;
+        let server = target.server;
         let (queue, waiting) = sync_channel(BACKLOG);
         let lost = Arc::new(AtomicU64::new(0));
         let counter = lost.clone();
         std::thread::Builder::new()
             .name("hep".into())
-            .spawn(move || send_all(&socket, &waiting, &counter))?;
+            .spawn(move || send_all(&socket, server, &waiting, &counter))?;
         Ok(Self { target: Arc::new(target), queue, lost })
     }
 
@@ -89,10 +89,11 @@ impl Exporter {
     }
 }
 
-/// Sends until nobody hands over any more.
-fn send_all(socket: &UdpSocket, waiting: &Receiver<Vec<u8>>, lost: &AtomicU64) {
+/// Sends until nobody hands over any more. The socket is not connected: that a server was not there
+/// (an ICMP message) must not cost the next copy.
+fn send_all(socket: &UdpSocket, server: SocketAddr, waiting: &Receiver<Vec<u8>>, lost: &AtomicU64) {
     while let Ok(packet) = waiting.recv() {
-        if socket.send(&packet).is_err() {
+        if socket.send_to(&packet, server).is_err() {
             lost.fetch_add(1, Ordering::Relaxed);
         }
     }
