@@ -4,3 +4,4 @@
 //! count, by the committed file `budgets.json`.
 
 pub mod engine;
+pub mod sip;

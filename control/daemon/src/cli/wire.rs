@@ -4,7 +4,7 @@ use super::run::{MAX_SOCKET_PATH, engine_program, engine_socket};
 use super::{CliError, CliResult};
 use crate::check::system::workers;
 use crate::config::Config;
-use crate::config::types::{Advertised, LogFormat, PortKind};
+use crate::config::types::{Advertised, LogFormat, PortKind, Relay};
 use crate::core::{self, CoreHandle, Start, StartError};
 use crate::journal::{Journal, Recovered};
 use crate::link::local::LocalEngine;
@@ -142,6 +142,7 @@ fn media_config(config: &Config) -> MediaConfig {
             allowed: media.codecs.clone(),
             refused: media.codecs_refused.clone(),
         },
+        relay: media.relay == Relay::Always,
     }
 }
 

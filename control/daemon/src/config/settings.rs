@@ -4,7 +4,7 @@
 use super::sockets::ListenAt;
 use super::trunk::{CallerId, Network, Secret};
 use super::types::{
-    Advertised, Algorithm, CodecName, DnsServer, LogFormat, PortKind, Ring, SipTransport,
+    Advertised, Algorithm, CodecName, DnsServer, LogFormat, PortKind, Relay, Ring, SipTransport,
 };
 use crate::route::failover::{Cause, Failover};
 use crate::route::number::NumberFormat;
@@ -264,6 +264,10 @@ section! {
         codecs: Vec<CodecName> = Vec::new();
         /// Codecs that never pass, of audio and video.
         codecs_refused: Vec<CodecName> = Vec::new();
+        /// Whether media goes over this machine: "always", or "never" where all phones reach each
+        /// other by themselves (one LAN). With "never" descriptions pass as they are: no ports, no
+        /// measurement, no media timeout, and the parties see each other's addresses, and codecs are not filtered.
+        relay: Relay = Relay::Always;
         /// First media port. A leg takes an even port for RTP and the next one for RTCP.
         port_min: u16 = limits::DEFAULT_PORT_RANGE.0;
         /// Last media port.

@@ -70,6 +70,16 @@ pub enum LogFormat {
     Json,
 }
 
+/// Whether media goes over this machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Relay {
+    /// All of it.
+    Always,
+    /// None: the parties send it to each other.
+    Never,
+}
+
 /// An address that others see instead of ours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Advertised {

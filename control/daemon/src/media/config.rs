@@ -22,6 +22,9 @@ pub struct MediaConfig {
     pub strict_source: bool,
     /// Which codecs pass.
     pub codecs: CodecPolicy,
+    /// Whether media goes over the engine; else descriptions pass as they are, and the parties
+    /// send to each other.
+    pub relay: bool,
 }
 
 impl Default for MediaConfig {
@@ -34,6 +37,7 @@ impl Default for MediaConfig {
             lease_ms: limits::DEFAULT_LEASE_MS,
             strict_source: false,
             codecs: CodecPolicy::default(),
+            relay: true,
         }
     }
 }

@@ -488,6 +488,15 @@ fn the_announced_address_may_differ_from_the_bound_one() {
 }
 
 #[test]
+fn without_relay_descriptions_pass_and_nothing_is_installed() {
+    let mut bench = Bench::with(MediaConfig { relay: false, ..MediaConfig::default() });
+    let (offer, answer) = (sdp("198.51.100.1", &audio(4000)), sdp("203.0.113.1", &audio(5000)));
+    assert_eq!(bench.call(&offer, &answer), (offer, answer));
+    assert_eq!(bench.link.state().puts, 0);
+    assert!(bench.media.is_settled(CALL) && bench.media.release(NOW, CALL).is_empty());
+}
+
+#[test]
 fn exhausted_ports_are_a_503_and_nothing_stays_taken() {
     let mut bench = Bench::new();
     bench.link.state().free = [3, 0];
