@@ -14,10 +14,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How long to wait before a refused batch is tried again.
 const RETRY: Duration = Duration::from_millis(500);
+/// Under load the store gets a batch at most so often: a transaction writes whole pages, however few
+/// records it has. What comes after a quiet time is moved at once.
+const PACE: Duration = Duration::from_millis(250);
 /// Entries of one transaction at most, so that a catch-up does not hold the store for long.
 const MAX_BATCH: usize = 4_096;
 
@@ -130,20 +133,26 @@ impl Mover {
 
     /// Runs until the syncer has ended.
     pub(super) fn run(&mut self, inner: &Inner, steps: &Receiver<Step>) {
+        let mut due = Instant::now();
         loop {
             let step = if self.pending.is_empty() {
                 steps.recv().map_err(|_| RecvTimeoutError::Disconnected)
             } else {
-                steps.recv_timeout(RETRY)
+                steps.recv_timeout(due.saturating_duration_since(Instant::now()))
             };
             match step {
                 Ok(step) => self.take_all(inner, step, steps),
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,
             }
-            self.move_pending(&inner.counters);
+            if Instant::now() >= due || self.pending.len() >= MAX_BATCH {
+                self.move_pending(&inner.counters);
+                due = Instant::now() + if self.pending.is_empty() { PACE } else { RETRY };
+            }
             self.tidy(inner);
         }
+        self.move_pending(&inner.counters);
+        self.tidy(inner);
         self.finish(inner);
     }
 
