@@ -36,7 +36,7 @@ fn no_allocation_per_header() {
     let (many, many_allocations) = counted(|| Message::parse(&many).unwrap());
     assert_eq!(many.rows().count(), 106);
     assert_eq!(few_allocations, many_allocations);
-    assert!(few_allocations <= 2, "{few_allocations} allocations");
+    assert!(few_allocations <= 3, "{few_allocations} allocations");
     drop(few);
 
     let (sum, allocations) = counted(|| {

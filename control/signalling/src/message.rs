@@ -35,7 +35,7 @@ pub struct Message {
 
 struct Inner {
     octets: Vec<u8>,
-    index: Index,
+    index: Index<Box<[Row]>>,
 }
 
 impl Message {
@@ -55,7 +55,7 @@ impl Message {
     /// # Errors
     /// As [`Self::parse`].
     pub fn from_vec(mut octets: Vec<u8>) -> Result<Self, ParseError> {
-        let index = index::build(&mut octets)?;
+        let index = index::build(&mut octets)?.kept();
         octets.truncate(usize::from(index.body.end));
         Ok(Self { inner: Arc::new(Inner { octets, index }) })
     }

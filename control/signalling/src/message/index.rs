@@ -40,23 +40,39 @@ pub(super) enum Start {
     Response { status: u16, reason: Span, method: Method },
 }
 
-pub(super) struct Index {
+/// What was found in a message; its rows lie on the stack while it is read, and take no more room
+/// than they need when it is kept.
+pub(super) struct Index<Rows = ArrayVec<Row, MAX_HEADER_ROWS>> {
     pub(super) start: Start,
     pub(super) start_at: u16,
     pub(super) defect: Option<ParseError>,
     /// One more than the place of the first row of each header; zero when there is none.
     first: [u8; Header::COUNT],
-    pub(super) rows: ArrayVec<Row, MAX_HEADER_ROWS>,
+    pub(super) rows: Rows,
     pub(super) body: Span,
 }
 
 // A place in `rows`, plus one, has to fit into the octets of `first`.
 const _: () = assert!(MAX_HEADER_ROWS < 255 && MAX_MESSAGE_OCTETS <= 65_535);
 
-impl Index {
+impl<Rows> Index<Rows> {
     #[inline]
     pub(super) fn first(&self, header: Header) -> Option<usize> {
         usize::from(self.first[header.index()]).checked_sub(1)
+    }
+}
+
+impl Index {
+    /// The same with its rows on the heap, one allocation of their size.
+    pub(super) fn kept(&self) -> Index<Box<[Row]>> {
+        Index {
+            start: self.start,
+            start_at: self.start_at,
+            defect: self.defect,
+            first: self.first,
+            rows: self.rows.as_slice().into(),
+            body: self.body,
+        }
     }
 
     #[inline]
