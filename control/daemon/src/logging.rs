@@ -6,6 +6,7 @@ use std::fmt;
 use std::io::IsTerminal;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicBool, Ordering};
+use tandem_wire::time::Instant;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
@@ -50,6 +51,46 @@ pub fn check_levels(filter: &str) -> Result<(), String> {
             "\"{part}\" is no level: use \"error\", \"warn\", \"info\", \"debug\", \"trace\" or \"off\", or name a target as in \"info,tandem::call=debug\""
         )),
         None => Ok(()),
+    }
+}
+
+/// Keeps lines that come with every call from costing more than the calls: so many in a second, and
+/// what was left out is told in one line.
+#[derive(Clone, Debug, Default)]
+pub struct LineBound {
+    most: u64,
+    second: u64,
+    told: u64,
+    left_out: u64,
+}
+
+impl LineBound {
+    /// At most `most` lines in a second; 0 for all.
+    #[must_use]
+    pub fn new(most: u32) -> Self {
+        Self { most: most.into(), ..Self::default() }
+    }
+
+    /// Whether another line may be written at `now`.
+    pub fn allows(&mut self, now: Instant) -> bool {
+        if self.most == 0 {
+            return true;
+        }
+        let second = now.as_millis() / 1_000;
+        if second != self.second {
+            let left_out = std::mem::take(&mut self.left_out);
+            (self.second, self.told) = (second, 0);
+            if left_out > 0 {
+                tracing::info!(
+                    left_out,
+                    "lines of calls were left out: more than log.call_lines_per_s; records have all calls"
+                );
+            }
+        }
+        let allowed = self.told < self.most;
+        self.told += u64::from(allowed);
+        self.left_out += u64::from(!allowed);
+        allowed
     }
 }
 
@@ -154,6 +195,20 @@ mod tests {
         let text = || "sip:alice@192.0.2.7".to_owned();
         assert_eq!(told(text(), true), "sip:alice@192.0.2.7");
         assert_eq!(told(text(), false), "sip:…ce@192.0.x.x");
+    }
+
+    #[test]
+    fn lines_are_bound_by_the_second() {
+        let mut bound = LineBound::new(2);
+        let allowed = |bound: &mut LineBound, ms| bound.allows(Instant::from_millis(ms));
+        let within: Vec<bool> =
+            [1_000, 1_001, 1_002, 1_999].map(|ms| allowed(&mut bound, ms)).into();
+        assert_eq!(within, [true, true, false, false]);
+        assert_eq!(bound.left_out, 2);
+        assert!(allowed(&mut bound, 2_000));
+        assert_eq!(bound.left_out, 0);
+        let mut all = LineBound::new(0);
+        assert!((0..100).all(|_| all.allows(Instant::ZERO)));
     }
 
     #[test]

@@ -104,16 +104,18 @@ impl Call {
         let Some(closing) = self.closing.take() else { return };
         let legs = cx.world.media.release(cx.world.now, self.key());
         let record = Box::new(self.record(closing.cause, closing.ended_at, closing.ended, legs));
-        tracing::info!(
-            call = record.id,
-            from = %Redacted(&record.from),
-            to = %Redacted(&record.to),
-            status = record.cause.sip_status,
-            cause = record.cause.text,
-            by = record.cause.by.key(),
-            duration_ms = record.duration_ms,
-            "call ended"
-        );
+        if cx.world.call_lines.allows(cx.world.now) {
+            tracing::info!(
+                call = record.id,
+                from = %Redacted(&record.from),
+                to = %Redacted(&record.to),
+                status = record.cause.sip_status,
+                cause = record.cause.text,
+                by = record.cause.by.key(),
+                duration_ms = record.duration_ms,
+                "call ended"
+            );
+        }
         *cx.totals.ended.entry(record.cause.sip_status).or_default() += 1;
         cx.world.journal.append(Entry::CallEnded(record.clone()));
         cx.world.shared.tell(|| ControlEvent::CallEnded { record });

@@ -330,8 +330,10 @@ impl Call {
             started_at: self.times.started_at,
         }));
         cx.world.shared.trace().leg(self.id, self.invite.call_id().unwrap_or_default());
-        let (from, to) = (Redacted(&self.from), Redacted(&self.to));
-        tracing::info!(call = %self.id, %from, %to, "call started");
+        if cx.world.call_lines.allows(cx.world.now) {
+            let (from, to) = (Redacted(&self.from), Redacted(&self.to));
+            tracing::info!(call = %self.id, %from, %to, "call started");
+        }
         cx.world.shared.tell(|| ControlEvent::CallStarted {
             call: self.id.to_string(),
             from: self.from.clone(),

@@ -354,6 +354,9 @@ section! {
         level: String = "info".to_owned();
         /// "text" or "json".
         format: LogFormat = LogFormat::Text;
+        /// Lines about calls in a second at most, so that the log does not cost more than the calls;
+        /// one line says how many were left out. 0 for all.
+        call_lines_per_s: u32 = 50;
         /// Whether phone numbers and addresses are shown in full.
         show_parties: bool = false;
     }

@@ -78,6 +78,8 @@ pub struct Settings {
     pub authenticate: bool,
     /// Whether a silent party ends the call.
     pub end_on_media_timeout: bool,
+    /// Lines about calls in a second.
+    pub call_lines_per_s: u32,
     /// A server that gives no sign for so long is given up for the next one.
     pub next_hop: Duration,
     /// Whether users may call other domains.
@@ -132,6 +134,7 @@ impl Settings {
             show_identity: call.show_identity,
             authenticate: call.authenticate,
             end_on_media_timeout: call.end_on_media_timeout,
+            call_lines_per_s: config.log.call_lines_per_s,
             next_hop: Duration::from_millis(config.dns.next_hop_ms.into()),
             foreign_domains: call.foreign_domains,
             locator: locator_config(config),

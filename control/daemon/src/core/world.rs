@@ -5,6 +5,7 @@ use crate::call::id::CallId;
 use crate::guard::Guard;
 use crate::journal::Journal;
 use crate::locate::{Hop, Locator};
+use crate::logging::LineBound;
 use crate::media::MediaPlane;
 use crate::net::PeerNames;
 use crate::registrar::Registrar;
@@ -45,6 +46,8 @@ pub struct World {
     pub boot: u64,
     /// No new calls: the daemon stops.
     pub stopping: bool,
+    /// How many lines calls may log.
+    pub call_lines: LineBound,
     secret: [u8; 32],
     drawn: u64,
 }
@@ -57,6 +60,7 @@ impl World {
         settings: Settings,
         (boot, secret): (u64, [u8; 32]),
     ) -> Self {
+        let call_lines = LineBound::new(settings.call_lines_per_s);
         Self {
             now,
             wall,
@@ -71,6 +75,7 @@ impl World {
             names: PeerNames::default(),
             boot,
             stopping: false,
+            call_lines,
             secret,
             drawn: 0,
         }
