@@ -266,7 +266,8 @@ section! {
         codecs_refused: Vec<CodecName> = Vec::new();
         /// Whether media goes over this machine: "always", or "never" where all phones reach each
         /// other by themselves (one LAN). With "never" descriptions pass as they are: no ports, no
-        /// measurement, no media timeout, and the parties see each other's addresses, and codecs are not filtered.
+        /// measurement, no media timeout, no codec policy, and the parties see each other's
+        /// addresses.
         relay: Relay = Relay::Always;
         /// First media port. A leg takes an even port for RTP and the next one for RTCP.
         port_min: u16 = limits::DEFAULT_PORT_RANGE.0;
