@@ -1,5 +1,5 @@
-//! Secure transports and WebSocket with clients of others: baresip over TLS, a phone on Python's
-//! websockets, and openssl.
+//! Secure transports and WebSocket with clients of others: baresip and linphone over TLS, a phone on
+//! Python's websockets, and openssl.
 
 use serde_json::Value;
 use std::io::Write;
@@ -125,6 +125,47 @@ fn a_phone_over_websocket_calls_one_over_udp() {
     assert_eq!((&report["status"], &report["bye"]), (&200.into(), &200.into()), "{report}");
     assert_eq!(record["cause"]["by"], "caller", "{record}");
     assert!(record["duration_ms"].as_u64().is_some_and(|it| (2_500..4_500).contains(&it)));
+}
+
+/// Linphone's configuration. Its TLS library compares names alone, and the server has an address.
+fn linphone_config(ca: &Path) -> String {
+    let (server, ca) = (Net::server_ip(1), ca.display());
+    format!(
+        "[sip]\nsip_port=-2\nsip_tcp_port=-2\nsip_tls_port=-2\nroot_ca={ca}\n\
+         verify_server_certs=1\nverify_server_cn=0\ndefault_proxy=0\n\
+         [proxy_0]\nreg_proxy=<sip:{server}:5061;transport=tls>\n\
+         reg_identity=sip:bob@{server}\nreg_expires=600\nreg_sendregister=1\n\
+         [auth_info_0]\nusername=bob\npasswd={PASSWORD}\nrealm=tandem\n\
+         [video]\nenabled=0\ncapture=0\ndisplay=0\n"
+    )
+}
+
+#[test]
+fn a_linphone_over_tls_is_called() {
+    let name = "a_linphone_over_tls_is_called";
+    let certificates = Certificates::new();
+    let config = certificates.config();
+    let Some(stage) = Stage::set_config(name, &["linphonec"], &config) else { return };
+    let home = stage.path().join("linphone");
+    std::fs::create_dir_all(home.join(".local/share/linphone")).unwrap();
+    let file = home.join("rc");
+    std::fs::write(&file, linphone_config(&certificates.ca())).unwrap();
+    let mut command = stage.net.client(2).command("linphonec");
+    command.env("HOME", &home).arg("-a").arg("-c").arg(&file);
+    let log = home.join("log");
+    let mut bob = Process::start("linphonec", &mut command, &log).unwrap();
+    let registered =
+        || stage.registrations().iter().any(|it| it["transport"] == "tls").then_some(());
+    let said = || std::fs::read_to_string(&log).unwrap_or_default();
+    wait_for(Duration::from_secs(10), registered)
+        .unwrap_or_else(|| panic!("{}\n{}", said(), stage.appliance.log()));
+    let alice = stage.alice("uac_call", &[]).finish();
+    assert!(alice.is_ok(), "{alice:?}\n{}\n{}", said(), stage.appliance.log());
+    let record = stage.record();
+    writeln!(bob.stdin().unwrap(), "quit").unwrap();
+    assert_eq!(record["cause"]["sip_status"], 200, "{record}");
+    assert_eq!(record["cause"]["by"], "caller", "{record}");
+    assert!(said().contains("connected"), "{}", said());
 }
 
 /// The certificate that the server shows, as text.

@@ -148,10 +148,13 @@ impl Settings {
     }
 
     /// What requests to other servers can be sent over: transports and IP versions that we listen
-    /// on, in the order of the configuration.
+    /// on, in the order of the configuration; and TLS, which needs no listener of ours.
     #[must_use]
     pub fn support(&self) -> Support {
-        let listens = |it: &Transport| !it.is_websocket() && !self.local.of(*it).is_empty();
+        let listens = |it: &Transport| match it {
+            Transport::Tls => true,
+            it => !it.is_websocket() && !self.local.of(*it).is_empty(),
+        };
         let mut families = Vec::new();
         for (_, address) in self.local.iter() {
             let family = Family::of(&address.ip());

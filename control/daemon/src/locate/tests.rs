@@ -1,3 +1,5 @@
+//! The locator against answers that the tests make up.
+
 use super::fake::FakeDns;
 use super::*;
 use tandem_signalling::locate::{Family, Kind, Records};

@@ -67,7 +67,11 @@ impl Session {
             let state = match self.0.process_new_packets() {
                 Ok(state) => state,
                 Err(error) => {
-                    tracing::debug!(%error, "TLS with a peer failed");
+                    match &self.0 {
+                        Connection::Server(_) => tracing::debug!(%error, "TLS with a peer failed"),
+                        // Calls to it fail until the operator does something about it.
+                        Connection::Client(_) => tracing::warn!(%error, "TLS to a server failed"),
+                    }
                     // The alert says why.
                     self.flush(wire);
                     return Err(CloseReason::Tls);

@@ -161,3 +161,32 @@ fn what_waits_is_counted() {
     assert_eq!(all(&mut socket, &mut Vec::new()), Ok(vec![]));
     assert_eq!(socket.pending(), 18);
 }
+
+#[test]
+fn no_input_makes_a_panic_or_holds_more_than_a_message() {
+    let mut seed = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut next = |below: u64| {
+        seed ^= seed << 13;
+        seed ^= seed >> 7;
+        seed ^= seed << 17;
+        seed % below
+    };
+    for round in 0..2_000 {
+        let mut stream = frame(TEXT, b"OPTIONS sip:a@b SIP/2.0\r\n\r\n");
+        stream.extend(frame(0x01, &[b'x'; 200]));
+        stream.extend(frame(0x80, &[b'y'; 50]));
+        for _ in 0..=next(6) {
+            let at = usize::try_from(next(stream.len() as u64)).unwrap();
+            stream[at] = u8::try_from(next(256)).unwrap();
+        }
+        let mut socket = open();
+        let mut out = Vec::new();
+        for chunk in stream.chunks(usize::try_from(1 + next(100)).unwrap()) {
+            socket.push(chunk);
+            if all(&mut socket, &mut out).is_err() {
+                break;
+            }
+            assert!(socket.pending() <= MAX_MESSAGE_OCTETS + 14, "round {round}");
+        }
+    }
+}
