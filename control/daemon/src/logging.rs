@@ -5,6 +5,7 @@ use crate::config::types::LogFormat;
 use std::fmt;
 use std::io::IsTerminal;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 use tandem_wire::time::Instant;
 use tracing_subscriber::EnvFilter;
@@ -15,28 +16,57 @@ pub const LEVEL_VARIABLE: &str = "TANDEM_LOG";
 
 static SHOW_PARTIES: AtomicBool = AtomicBool::new(false);
 
-/// Starts the log; a second call changes only how parties appear.
+/// Sets another filter on the running log.
+type SetFilter = Box<dyn Fn(EnvFilter) + Send + Sync>;
+
+static SET_FILTER: OnceLock<SetFilter> = OnceLock::new();
+
+/// Starts the log; a second call changes how parties appear and which level is shown, not the
+/// format.
 ///
 /// # Errors
 /// A sentence if `TANDEM_LOG` cannot be read.
 pub fn start(settings: &Log) -> Result<(), String> {
     SHOW_PARTIES.store(settings.show_parties, Ordering::Relaxed);
-    let level = std::env::var(LEVEL_VARIABLE).ok().filter(|level| !level.is_empty());
-    let level = level.as_deref().unwrap_or(&settings.level);
-    check_levels(level).map_err(|sentence| format!("{LEVEL_VARIABLE}: {sentence}"))?;
-    let filter = EnvFilter::try_new(level).map_err(|error| {
-        format!("{LEVEL_VARIABLE}: {error}: use \"info\" or \"info,tandem=debug\"")
-    })?;
+    let filter = filter(settings)?;
+    if let Some(set) = SET_FILTER.get() {
+        set(filter);
+        return Ok(());
+    }
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
         .with_target(false);
-    // Fails only if the log runs already.
-    let _ = match settings.format {
-        LogFormat::Text => log.with_ansi(std::io::stderr().is_terminal()).try_init(),
-        LogFormat::Json => log.json().try_init(),
-    };
+    match settings.format {
+        LogFormat::Text => {
+            let log = log.with_ansi(std::io::stderr().is_terminal()).with_filter_reloading();
+            let handle = log.reload_handle();
+            begin(log.try_init().is_ok(), Box::new(move |filter| drop(handle.reload(filter))));
+        }
+        LogFormat::Json => {
+            let log = log.json().with_filter_reloading();
+            let handle = log.reload_handle();
+            begin(log.try_init().is_ok(), Box::new(move |filter| drop(handle.reload(filter))));
+        }
+    }
     Ok(())
+}
+
+/// Keeps the way to set another filter, unless somebody else's log runs already.
+fn begin(started: bool, set: SetFilter) {
+    if started {
+        // Only the first log of a process is ever started.
+        let _ = SET_FILTER.set(set);
+    }
+}
+
+fn filter(settings: &Log) -> Result<EnvFilter, String> {
+    let level = std::env::var(LEVEL_VARIABLE).ok().filter(|level| !level.is_empty());
+    let level = level.as_deref().unwrap_or(&settings.level);
+    check_levels(level).map_err(|sentence| format!("{LEVEL_VARIABLE}: {sentence}"))?;
+    EnvFilter::try_new(level).map_err(|error| {
+        format!("{LEVEL_VARIABLE}: {error}: use \"info\" or \"info,tandem=debug\"")
+    })
 }
 
 /// Checks that the parts of a filter that name no target are levels: a word alone would be taken

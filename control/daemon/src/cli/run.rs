@@ -6,6 +6,7 @@ use super::{CliError, CliResult, DataArgs, say, sibling};
 use crate::api::{self, Sources};
 use crate::check::{self, system::calls_for_files};
 use crate::config::Config;
+use crate::config::reload::{Reload, reload};
 use crate::core::CoreHandle;
 use crate::journal::Journal;
 use crate::logging;
@@ -37,7 +38,7 @@ Examples:
   tandem run --print-config > tandem.toml    all keys with their defaults and a sentence each
   tandem run --config tandem.toml --data /var/lib/tandem
 
-It runs in the foreground and logs to standard error; SIGTERM or Ctrl-C ends calls and stops it.";
+It runs in the foreground and logs to standard error. Ctrl-C ends calls and stops it; SIGTERM lets\ncalls go on for call.drain_s first; SIGHUP reads the configuration again.";
 
 /// Arguments of `tandem run`.
 #[derive(Debug, Args)]
@@ -103,16 +104,28 @@ pub fn run(args: &RunArgs) -> CliResult {
     running.wait_for_engine();
     running.tell(data)?;
     let banner = say(running.banner(data, files));
-    let ended = running.wait();
-    RunFile::remove(data);
-    running.stop();
-    banner.and(ended)
+    let asked = running.wait(args.config.as_deref());
+    let how = asked.as_ref().copied().unwrap_or(Asked::Stop);
+    running.stop(how, data);
+    banner.and(asked.map(drop))
+}
+
+/// What a signal asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Asked {
+    /// SIGTERM: calls that are up may go on for a while.
+    Drain,
+    /// SIGINT: calls are ended.
+    Stop,
+    /// SIGHUP: the configuration is read again.
+    Reload,
 }
 
 /// The signals that end the daemon; listened to from the start, so that none kills it half-way.
 struct Signals {
     terminate: Signal,
     interrupt: Signal,
+    hangup: Signal,
 }
 
 impl Signals {
@@ -122,14 +135,21 @@ impl Signals {
         Ok(Self {
             terminate: signal(SignalKind::terminate()).map_err(fail)?,
             interrupt: signal(SignalKind::interrupt()).map_err(fail)?,
+            hangup: signal(SignalKind::hangup()).map_err(fail)?,
         })
     }
 
-    async fn received(&mut self) {
+    async fn received(&mut self) -> Asked {
         tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => Asked::Drain,
+            _ = self.interrupt.recv() => Asked::Stop,
+            _ = self.hangup.recv() => Asked::Reload,
         }
+    }
+
+    /// Waits for a signal that asks for the end.
+    async fn end(&mut self) {
+        while self.received().await == Asked::Reload {}
     }
 }
 
@@ -284,14 +304,24 @@ impl Running {
         )
     }
 
-    /// Waits for a signal to end, or for the signalling thread to fail.
-    fn wait(&mut self) -> CliResult {
+    /// Waits for a signal to end, or for the signalling thread to fail; reads the configuration
+    /// again when it is asked to.
+    fn wait(&mut self, file: Option<&Path>) -> CliResult<Asked> {
+        loop {
+            match self.next_signal()? {
+                Asked::Reload => self.reload(file),
+                end => return Ok(end),
+            }
+        }
+    }
+
+    fn next_signal(&mut self) -> CliResult<Asked> {
         let (core, signals) = (&self.core, &mut self.signals);
         self.runtime.block_on(async {
             let mut watch = tokio::time::interval(WATCH_EVERY);
             loop {
                 tokio::select! {
-                    () = signals.received() => return Ok(()),
+                    asked = signals.received() => return Ok(asked),
                     _ = watch.tick() => {
                         if !core.is_running() {
                             return Err(CliError::failed(
@@ -304,30 +334,75 @@ impl Running {
         })
     }
 
-    /// Ends calls, moves the last records into the store, and ends all threads. A second signal
-    /// ends at once.
-    fn stop(mut self) {
-        tracing::info!("stopping: calls are ended");
-        self.core.request_stop();
-        let (core, signals) = (&self.core, &mut self.signals);
-        let hurried = self.runtime.block_on(async {
-            while core.is_running() {
-                tokio::select! {
-                    () = signals.received() => return true,
-                    () = tokio::time::sleep(Duration::from_millis(10)) => {}
-                }
+    /// Reads the configuration again. A wrong one changes nothing.
+    fn reload(&mut self, file: Option<&Path>) {
+        self.core.reload_certificates();
+        let Some(file) = file else {
+            tracing::info!("started without --config: there is no configuration to read again");
+            return;
+        };
+        let wanted = match Config::load(file) {
+            Ok(wanted) => wanted,
+            Err(error) => {
+                tracing::error!(
+                    "the configuration in effect stays, for the file is wrong: {error}"
+                );
+                return;
             }
-            false
-        });
-        if hurried {
+        };
+        let Reload { config, taken, kept } = reload(&self.config, &wanted);
+        if let Err(error) = logging::start(&config.log) {
+            tracing::error!(error, "the log level stays");
+        }
+        self.core.reconfigure(config.clone(), wire::media_config(&config));
+        self.config = config;
+        tracing::info!(changed = taken.join(", "), "the configuration was read again");
+        if !kept.is_empty() {
+            let keys = kept.join(", ");
+            tracing::warn!(keys, "these keys keep their old values until tandem is started again");
+        }
+    }
+
+    /// Ends calls, at once or when they had their time, moves the last records into the store, and
+    /// ends all threads. A further signal ends calls at once, and one more the process.
+    fn stop(mut self, how: Asked, data: &Path) {
+        let limit = Duration::from_secs(self.config.call.drain_s.into());
+        if how == Asked::Drain && !limit.is_zero() {
+            tracing::info!(
+                within_s = limit.as_secs(),
+                "stopping: no new calls; those that are up may end by themselves"
+            );
+            self.core.request_drain(limit);
+            self.until_ended();
+        }
+        if self.core.is_running() {
+            tracing::info!("stopping: calls are ended");
+            self.core.request_stop();
+        }
+        if !self.until_ended() {
             // What was not ended comes back from the journal at the next start.
             std::process::exit(1);
         }
+        RunFile::remove(data);
         if !self.core.stop() {
             tracing::error!("the signalling thread ended by a panic; the journal has its calls");
         }
         self.journal.close();
         // Event streams may be open for ever.
         self.runtime.shutdown_timeout(Duration::from_millis(200));
+    }
+
+    /// Waits for the end of the signalling thread; false if a signal came before.
+    fn until_ended(&mut self) -> bool {
+        let (core, signals) = (&self.core, &mut self.signals);
+        self.runtime.block_on(async {
+            while core.is_running() {
+                tokio::select! {
+                    () = signals.end() => return false,
+                    () = tokio::time::sleep(Duration::from_millis(10)) => {}
+                }
+            }
+            true
+        })
     }
 }

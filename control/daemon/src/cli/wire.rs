@@ -121,7 +121,8 @@ fn engine_config(config: &Config, data: &Path) -> EngineConfig {
     }
 }
 
-fn media_config(config: &Config) -> MediaConfig {
+/// What the configuration says of media.
+pub(super) fn media_config(config: &Config) -> MediaConfig {
     let media = &config.media;
     // The addresses phones reach us at are those of SIP unless media has its own.
     let listed =

@@ -130,6 +130,7 @@ fn call(config: &Config, findings: &mut Vec<Finding>) {
         );
     }
     within(findings, "call.max_calls", call.max_calls, 1, 1_000_000);
+    within(findings, "call.drain_s", call.drain_s, 0, 86_400);
     within(findings, "call.ring_next_s", call.ring_next_s, 1, 600);
     within(
         findings,

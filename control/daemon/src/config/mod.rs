@@ -5,11 +5,13 @@
 //! | [`settings`] | every key with its default and its sentence |
 //! | [`types`] | types of settings |
 //! | [`trunk`] | types of settings of trunks and routes |
+//! | [`reload`] | what a running daemon takes of a changed file |
 //! | `check` | values that make no sense |
 //! | `check_routing` | the same for numbers, trunks and routes |
 
 mod check;
 mod check_routing;
+pub mod reload;
 pub mod settings;
 pub mod sockets;
 pub mod trunk;

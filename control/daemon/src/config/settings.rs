@@ -173,6 +173,9 @@ section! {
         /// Whether phones are told who calls (P-Asserted-Identity), not only peers in sip.trusted.
         /// What a caller wants private is not shown.
         show_identity: bool = false;
+        /// On SIGTERM no new calls are taken (503), and those that are up may go on for this time, s;
+        /// then they are ended. 0 ends them at once.
+        drain_s: u32 = 30;
         /// Max-Forwards of requests that come without (RFC 3261 §8.1.1.6).
         max_forwards: u8 = 70;
         /// Whether callers must have registered credentials (an INVITE is challenged).

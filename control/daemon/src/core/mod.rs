@@ -11,10 +11,12 @@
 //! | `world` | what every call works with |
 //! | [`switch`] | events of the stack to registrar and calls; no socket, no clock |
 //! | `stats` | the published figures |
+//! | `stop` | what the thread is asked to do from outside |
 //! | `thread` | the loop over sockets, timers and questions |
 
 pub mod settings;
 mod stats;
+mod stop;
 pub mod switch;
 mod thread;
 mod world;
@@ -26,14 +28,16 @@ pub use world::World;
 use crate::config::Config;
 use crate::journal::{Journal, Recovered};
 use crate::locate::dns::DnsThread;
-use crate::media::MediaPlane;
+use crate::media::{MediaConfig, MediaPlane};
 use crate::net::{Addresses, Net, NetError, TlsError, TlsWatch, Waker};
 use crate::snapshot::{Query, Shared};
 use crate::store::users::UserList;
+use core::time::Duration;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::Sender;
 use std::thread::JoinHandle;
+use stop::{NewConfig, Stop};
 use tandem_signalling::stack::Transport;
 use tokio::sync::mpsc;
 
@@ -77,7 +81,8 @@ pub enum StartError {
 #[derive(Debug)]
 pub struct CoreHandle {
     addresses: Addresses,
-    stop: Arc<AtomicBool>,
+    stop: Arc<Stop>,
+    configs: Sender<NewConfig>,
     waker: Waker,
     tls: Option<TlsWatch>,
     thread: Option<JoinHandle<()>>,
@@ -118,7 +123,21 @@ impl CoreHandle {
     /// Asks the thread to stop, without waiting: no new calls (503), all calls are ended with BYE
     /// and their records journalled.
     pub fn request_stop(&self) {
-        self.stop.store(true, Ordering::Relaxed);
+        self.stop.stop();
+        self.waker.wake();
+    }
+
+    /// Asks the thread to take no new calls (503), and to stop when none is left, or after `limit`.
+    pub fn request_drain(&self, limit: Duration) {
+        self.stop.drain(limit);
+        self.waker.wake();
+    }
+
+    /// Lets the thread go on with other settings: those of
+    /// [`reload`](crate::config::reload::reload).
+    pub fn reconfigure(&self, config: Config, media: MediaConfig) {
+        // A thread that has failed takes nothing any more, and says so by itself.
+        let _ = self.configs.send(NewConfig { config, media });
         self.waker.wake();
     }
 
@@ -179,10 +198,12 @@ pub fn start(start: Start) -> Result<CoreHandle, StartError> {
         dns: Box::new(dns),
         shared: start.shared,
     });
-    let stop = Arc::new(AtomicBool::new(false));
-    let worker = thread::Worker::new(net, switch, engine, start.queries, stop.clone())?;
+    let stop = Arc::new(Stop::default());
+    let (configs, new_configs) = std::sync::mpsc::channel();
+    let asked = thread::Asked { stop: stop.clone(), queries: start.queries, configs: new_configs };
+    let worker = thread::Worker::new(net, switch, engine, asked)?;
     let thread = std::thread::Builder::new().name("sip".into()).spawn(move || worker.run())?;
-    Ok(CoreHandle { addresses, stop, waker, tls, thread: Some(thread) })
+    Ok(CoreHandle { addresses, stop, configs, waker, tls, thread: Some(thread) })
 }
 
 /// Which start of the machine this is: a hash of the system's identifier, 0 if it has none.

@@ -4,11 +4,12 @@
 use super::settings::Settings;
 use super::world::World;
 use crate::call::{self, Calls, Recovery};
+use crate::config::Config;
 use crate::guard::{Verdict, admission::Admission};
 use crate::journal::{Entry, Journal, Recovered};
 use crate::locate::{Locator, dns::Dns};
 use crate::logging::Redacted;
-use crate::media::{MediaEvent, MediaPlane};
+use crate::media::{MediaConfig, MediaEvent, MediaPlane};
 use crate::registrar::{self, Registrar, bindings::Change};
 use crate::relay::Relays;
 use crate::snapshot::{ControlEvent, Query, Shared};
@@ -435,6 +436,28 @@ impl Switch {
             }
             Query::Registrations(reply) => drop(reply.send(self.world.registrar.registrations())),
         }
+    }
+
+    /// Goes on with other settings. What hangs on sockets, ports and identities stays as it is:
+    /// see [`reload`](crate::config::reload::reload).
+    pub fn reconfigure(&mut self, config: &Config, media: MediaConfig) {
+        let settings = Settings::new(config, &self.world.settings.local);
+        self.world.stack.reconfigure(settings.stack.clone());
+        self.world.registrar.reconfigure(&settings);
+        self.world.media.reconfigure(media);
+        self.world.guard.set_policy(self.world.now, settings.guard.clone());
+        self.world.settings = settings;
+    }
+
+    /// Takes no new calls; those that are up go on.
+    pub fn begin_drain(&mut self) {
+        self.world.stopping = true;
+    }
+
+    /// Whether no call is left.
+    #[must_use]
+    pub fn has_no_calls(&self) -> bool {
+        self.calls.is_empty()
     }
 
     /// Begins to stop: no new calls, all calls are ended.

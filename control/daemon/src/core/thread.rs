@@ -1,5 +1,6 @@
 //! The loop of the signalling thread: wait, read, work, send, publish.
 
+use super::stop::{NewConfig, Stop};
 use super::switch::Switch;
 use crate::guard::admission::Backlog;
 use crate::net::{Input, Net};
@@ -9,7 +10,7 @@ use jiff::Timestamp;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::Receiver;
 use tandem_hw::clock::Clock;
 use tandem_wire::time::Instant;
 use tokio::sync::mpsc;
@@ -23,6 +24,14 @@ const MESSAGES_PER_FLUSH: usize = 32;
 /// Token of the link's descriptor in the poller.
 const ENGINE: u64 = 1;
 
+/// What the thread is asked from outside.
+#[derive(Debug)]
+pub(super) struct Asked {
+    pub(super) stop: Arc<Stop>,
+    pub(super) queries: mpsc::Receiver<Query>,
+    pub(super) configs: Receiver<NewConfig>,
+}
+
 /// What the signalling thread owns.
 #[derive(Debug)]
 pub(super) struct Worker {
@@ -31,11 +40,12 @@ pub(super) struct Worker {
     /// Kept open while it is watched.
     _engine: Option<OwnedFd>,
     shared: Arc<Shared>,
-    queries: mpsc::Receiver<Query>,
-    stop: Arc<AtomicBool>,
+    asked: Asked,
     clock: Clock,
     backlog: Backlog,
     next_publish: Instant,
+    /// No new calls; those that are up may go on until then.
+    drain_by: Option<Instant>,
     stop_by: Option<Instant>,
 }
 
@@ -44,8 +54,7 @@ impl Worker {
         net: Net,
         switch: Switch,
         engine: Option<OwnedFd>,
-        queries: mpsc::Receiver<Query>,
-        stop: Arc<AtomicBool>,
+        asked: Asked,
     ) -> io::Result<Self> {
         if let Some(engine) = &engine {
             net.watch_external(engine, ENGINE)?;
@@ -56,11 +65,11 @@ impl Worker {
             net,
             switch,
             _engine: engine,
-            queries,
-            stop,
+            asked,
             clock,
             backlog: Backlog::new(clock.now()),
             next_publish: Instant::ZERO,
+            drain_by: None,
             stop_by: None,
         })
     }
@@ -113,8 +122,11 @@ impl Worker {
         if self.switch.next_timeout().is_some_and(|at| at <= now) {
             self.switch.handle_timeout();
         }
-        while let Ok(query) = self.queries.try_recv() {
+        while let Ok(query) = self.asked.queries.try_recv() {
             self.switch.answer(query);
+        }
+        while let Ok(NewConfig { config, media }) = self.asked.configs.try_recv() {
+            self.switch.reconfigure(&config, media);
         }
         for (connection, every) in self.switch.take_kept_flows() {
             self.net.expect_keep_alives(connection, every);
@@ -143,7 +155,15 @@ impl Worker {
     }
 
     fn check_stop(&mut self, now: Instant) {
-        if self.stop_by.is_none() && self.stop.load(Ordering::Relaxed) {
+        if self.stop_by.is_some() {
+            return;
+        }
+        if let (None, Some(limit)) = (self.drain_by, self.asked.stop.drains()) {
+            self.drain_by = Some(now + limit);
+            self.switch.begin_drain();
+        }
+        let drained = self.drain_by.is_some_and(|by| now >= by || self.switch.has_no_calls());
+        if drained || self.asked.stop.is_now() {
             self.stop_by = Some(now + STOP_WITHIN);
             self.switch.begin_stop();
         }

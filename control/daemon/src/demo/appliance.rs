@@ -137,11 +137,11 @@ fn is_engine(process: &Path) -> bool {
     String::from_utf8_lossy(&line).contains("tandem-engine")
 }
 
-/// The embedded defaults, but for addresses that are free, and an engine that does not linger.
+/// The embedded defaults, but for addresses that are free, and an end without delay.
 fn configuration(sip: SocketAddr) -> String {
     format!(
         "[sip]\nlisten = [\"{sip}\"]\n\n[http]\nlisten = \"127.0.0.1:0\"\n\n\
-         [engine]\nlinger_s = 1\n"
+         [engine]\nlinger_s = 1\n\n[call]\ndrain_s = 0\n"
     )
 }
 
@@ -228,6 +228,7 @@ mod tests {
         config.sip.listen = Config::default().sip.listen;
         config.http.listen = Config::default().http.listen;
         config.engine.linger_s = Config::default().engine.linger_s;
+        config.call.drain_s = Config::default().call.drain_s;
         assert_eq!(config, Config::default());
     }
 

@@ -98,6 +98,11 @@ impl MediaPlane {
         }
     }
 
+    /// Goes on with another configuration; terminations take it when they change the next time.
+    pub fn reconfigure(&mut self, config: MediaConfig) {
+        self.config = config;
+    }
+
     /// Says how a leg is reached, before the first offer from or to it. Without it a leg gets the
     /// IP version of the party it is connected with.
     pub fn prepare_leg(&mut self, call: CallKey, leg: u8, profile: LegProfile) {

@@ -103,6 +103,11 @@ impl Bindings {
         Self { max_contacts, ..Self::default() }
     }
 
+    /// Allows so many contacts for each address of record from now on.
+    pub const fn limit_contacts(&mut self, max_contacts: usize) {
+        self.max_contacts = max_contacts;
+    }
+
     /// How many contacts there are.
     #[must_use]
     pub const fn len(&self) -> usize {

@@ -78,6 +78,13 @@ impl Registrar {
         }
     }
 
+    /// Goes on with other limits and pings.
+    pub fn reconfigure(&mut self, settings: &Settings) {
+        self.bindings.limit_contacts(settings.max_contacts);
+        self.ping = settings.ping;
+        self.next_ping = None;
+    }
+
     /// Whether there is an account of this name.
     #[must_use]
     pub fn knows(&self, user: &str) -> bool {

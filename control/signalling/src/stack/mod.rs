@@ -150,6 +150,14 @@ impl Stack {
         }
     }
 
+    /// Goes on with other timers, limits and names; transactions that run keep the timers that they
+    /// have started, and the shard stays.
+    pub fn reconfigure(&mut self, config: StackConfig) {
+        self.clients.set_limit(config.limits.max_client_transactions);
+        self.servers.set_limit(config.limits.max_server_transactions);
+        self.config = StackConfig { shard: self.config.shard, ..config };
+    }
+
     /// One whole message that came over `flow`: a datagram, or what a
     /// [`Framer`](crate::framing::Framer) cut from a stream.
     pub fn handle_input(&mut self, now: Instant, flow: Flow, bytes: &[u8]) {

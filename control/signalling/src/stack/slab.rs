@@ -48,6 +48,11 @@ impl<T> Slab<T> {
         Self { slots: Vec::new(), free: Vec::new(), limit }
     }
 
+    /// Sets the limit; entries beyond it stay until they are removed.
+    pub(crate) const fn set_limit(&mut self, limit: u32) {
+        self.limit = limit;
+    }
+
     /// Entries alive.
     pub(crate) fn len(&self) -> usize {
         self.slots.len() - self.free.len()

@@ -208,6 +208,41 @@ fn the_daemon_stops_and_ends_its_calls() {
 }
 
 #[test]
+fn while_it_drains_calls_go_on_and_no_new_ones_are_taken() {
+    let mut bench = Bench::new();
+    let (alice, _) = bench.established();
+    bench.switch.begin_drain();
+    let request = bench.invite_request(BOB2, "alice").call_id("late").from_tag("late").cseq(1);
+    bench.send(BOB2, request);
+    let (_, _, refusal) = bench.phones[BOB2].response(503);
+    assert!(refusal.number(Header::RetryAfter).is_some());
+    bench.advance(Duration::from_secs(10));
+    assert!(!bench.switch.has_no_calls());
+    bench.in_dialog(ALICE, alice, Method::Bye, Fields::new());
+    let (tx, _, _) = bench.phones[BOB].request(Method::Bye);
+    bench.respond(BOB, tx, Reply::new(200));
+    bench.phones[ALICE].response(200);
+    assert!(bench.switch.has_no_calls());
+    assert_eq!(bench.only_record().duration_ms, Some(10_000));
+}
+
+#[test]
+fn other_settings_hold_for_calls_from_then_on() {
+    let mut bench = Bench::new();
+    bench.register(BOB);
+    let text = "[call]\nno_answer_s = 3\n[registrar]\nmax_contacts = 1\n[media]\ndscp = 8\n";
+    let config = Config::parse(text).unwrap();
+    let media = MediaConfig { dscp: config.media.dscp, ..MediaConfig::default() };
+    bench.switch.reconfigure(&config, media);
+    bench.register_with(BOB2, &[("Contact", "<sip:bob@192.0.2.53>")], 403);
+    bench.invite(ALICE, "bob");
+    bench.phones[BOB].request(Method::Invite);
+    assert!(bench.link.state().put.values().all(|spec| spec.dscp == 8));
+    bench.advance(Duration::from_secs(4));
+    bench.phones[ALICE].response(480);
+}
+
+#[test]
 fn a_call_has_its_longest_duration() {
     let mut bench = Bench::with("[call]\nmax_duration_s = 60\n");
     let _ = bench.established();
