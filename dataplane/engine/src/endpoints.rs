@@ -138,6 +138,8 @@ pub(crate) struct Provision {
     pub families: [bool; 2],
     /// Free endpoints per family, those asked for included.
     pub ahead: [u32; 2],
+    /// Whether a family is being filled up to the target: see [`Provision::is_filling`].
+    filling: [bool; 2],
     /// Endpoints in any state; never more than `limit`.
     pub endpoints: u32,
     pub limit: u32,
@@ -155,6 +157,7 @@ impl Provision {
             target,
             families,
             ahead: [0; 2],
+            filling: [false; 2],
             endpoints: 0,
             limit: limit.min(capacity),
             indexes: (0..capacity).collect(),
@@ -174,6 +177,15 @@ impl Provision {
         self.ahead.iter().sum()
     }
 
+    /// Whether more endpoints of a family are to be bound. Below the target they are bound in lots of
+    /// a quarter of it: one by one, each call would wake housekeeping, this thread and control.
+    fn is_filling(&mut self, family: usize) -> bool {
+        let (ahead, target) = (self.ahead[family], self.target);
+        let filling = &mut self.filling[family];
+        *filling = ahead < target || (*filling && ahead < target.saturating_add(target / 4));
+        *filling && self.families[family]
+    }
+
     /// The next control process is told everything.
     pub(crate) fn announce_all(&mut self) {
         self.announce_at = Some(0);
@@ -188,8 +200,7 @@ impl<P: Port, C: Clock> Worker<P, C> {
         }
         for family in 0..2 {
             let mut burst = ASK_BURST;
-            while self.provision.families[family]
-                && self.provision.ahead[family] < self.provision.target
+            while self.provision.is_filling(family)
                 && self.provision.endpoints < self.provision.limit
                 && self.provision.has_room()
                 && burst > 0

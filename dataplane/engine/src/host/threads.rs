@@ -195,11 +195,13 @@ fn run_worker<P: Port<Endpoint = UdpSocket>>(
         let busy = worker.turn();
         let mut asked = false;
         while let Some(request) = rings.waiting.take().or_else(|| worker.poll_request()) {
+            // Nobody waits for what was closed: housekeeping hears of it when it wakes.
+            asked |= !matches!(request, Request::Closed { .. });
             if let Err(request) = rings.requests.give(request) {
                 rings.waiting = Some(request);
+                asked = true;
                 break;
             }
-            asked = true;
         }
         if asked {
             rings.house_bell.ring();
