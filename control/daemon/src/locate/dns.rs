@@ -261,3 +261,97 @@ fn address(data: &RData) -> Option<IpAddr> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use hickory_resolver::proto::op::{Message, OpCode};
+    use hickory_resolver::proto::rr::Record;
+    use hickory_resolver::proto::rr::rdata::{A, SRV};
+    use std::net::UdpSocket;
+    use std::sync::mpsc::Receiver;
+
+    fn name(text: &str) -> Name {
+        Name::from_ascii(text).unwrap()
+    }
+
+    /// A DNS server that knows one SRV record and one address, and is silent about other names.
+    fn server() -> SocketAddr {
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let address = socket.local_addr().unwrap();
+        std::thread::spawn(move || {
+            let mut room = [0; 2_048];
+            while let Ok((length, from)) = socket.recv_from(&mut room) {
+                let Ok(question) = Message::from_vec(&room[..length]) else { continue };
+                let asked = question.queries[0].clone();
+                let data =
+                    match (asked.name().to_ascii().to_lowercase().as_str(), asked.query_type()) {
+                        ("_sip._udp.example.test.", RecordType::SRV) => {
+                            RData::SRV(SRV::new(1, 2, 5_070, name("a.example.test.")))
+                        }
+                        ("a.example.test.", RecordType::A) => RData::A(A::new(192, 0, 2, 7)),
+                        _ => continue,
+                    };
+                let mut answer = Message::response(question.id, OpCode::Query);
+                answer.add_query(asked.clone());
+                answer.add_answer(Record::from_rdata(asked.name().clone(), 77, data));
+                let _ = socket.send_to(&answer.to_vec().unwrap(), from);
+            }
+        });
+        address
+    }
+
+    fn thread() -> (DnsThread, Receiver<()>) {
+        let config = DnsConfig {
+            servers: vec![server()],
+            timeout: Duration::from_millis(200),
+            retries: 1,
+            max_lookups: 10,
+        };
+        let (wake, woken) = mpsc::channel();
+        let thread = DnsThread::start(config, move || {
+            let _ = wake.send(());
+        });
+        (thread.unwrap(), woken)
+    }
+
+    #[test]
+    fn answers_come_back_with_their_time_and_wake() {
+        let (mut dns, woken) = thread();
+        for (text, kind) in [("_sip._udp.example.test", Kind::Srv), ("a.example.test", Kind::A)] {
+            assert!(dns.ask(&Question { name: text.into(), kind }));
+            woken.recv_timeout(Duration::from_secs(10)).unwrap();
+            let got = dns.poll().unwrap();
+            assert_eq!((&*got.question.name, got.question.kind), (text, kind));
+            let expected = match kind {
+                Kind::Srv => Records::Srv(vec![Srv {
+                    priority: 1,
+                    weight: 2,
+                    port: 5_070,
+                    target: "a.example.test.".into(),
+                }]),
+                _ => Records::Addresses(vec!["192.0.2.7".parse().unwrap()]),
+            };
+            assert_eq!(got.answer, Ok(expected));
+            assert!((70..=77).contains(&got.ttl.as_secs()), "{:?}", got.ttl);
+        }
+    }
+
+    #[test]
+    fn a_silent_server_times_out_and_holds_up_no_other_question() {
+        let (mut dns, woken) = thread();
+        assert!(dns.ask(&Question { name: "silent.test".into(), kind: Kind::A }));
+        assert!(dns.ask(&Question { name: "a.example.test".into(), kind: Kind::A }));
+        let mut answers = Vec::new();
+        for _ in 0..2 {
+            woken.recv_timeout(Duration::from_secs(10)).unwrap();
+            answers.push(dns.poll().unwrap());
+        }
+        assert_eq!(&*answers[0].question.name, "a.example.test");
+        assert_eq!(answers[1].answer, Err(NoAnswer::TimedOut));
+        let bad = Question { name: "a..b".into(), kind: Kind::A };
+        assert!(dns.ask(&bad));
+        woken.recv_timeout(Duration::from_secs(10)).unwrap();
+        assert_eq!(dns.poll().unwrap().answer, Err(NoAnswer::NoRecords));
+    }
+}
