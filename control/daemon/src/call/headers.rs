@@ -7,8 +7,8 @@ use tandem_signalling::method::Method;
 use tandem_signalling::stack::Fields;
 
 /// Methods that Tandem takes, as in Allow.
-pub const ALLOW: &str =
-    "INVITE, ACK, CANCEL, BYE, OPTIONS, PRACK, INFO, UPDATE, MESSAGE, REGISTER, PUBLISH, REFER";
+pub const ALLOW: &str = "INVITE, ACK, CANCEL, BYE, OPTIONS, PRACK, INFO, UPDATE, MESSAGE, REGISTER, PUBLISH, REFER, \
+     SUBSCRIBE, NOTIFY";
 
 /// Headers without a variant of their own that stay on their leg.
 const KEPT_BACK: [&str; 12] = [

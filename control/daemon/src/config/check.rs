@@ -66,6 +66,7 @@ fn sip(config: &Config, findings: &mut Vec<Finding>) {
     }
     within(findings, "sip.max_message", sip.max_message, 1_500, 1 << 20);
     within(findings, "sip.max_relayed", sip.max_relayed, 1, 1_000_000);
+    within(findings, "sip.max_subscriptions", sip.max_subscriptions, 1, 1_000_000);
     within(findings, "sip.max_transactions", sip.max_transactions, 100, 10_000_000);
     within(
         findings,

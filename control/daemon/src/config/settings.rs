@@ -107,6 +107,9 @@ section! {
         /// Requests outside of calls (MESSAGE, OPTIONS, INFO, PUBLISH) that are on their way to a
         /// phone at the same time; beyond it new ones are answered with 503.
         max_relayed: u32 = 10_000;
+        /// Subscriptions (presence, busy lamps, message waiting) that are carried at the same time;
+        /// beyond it new ones are answered with 503.
+        max_subscriptions: u32 = 20_000;
         /// Connections at the same time, of all transports but UDP.
         max_connections: u32 = 16_384;
         /// A connection without traffic is closed after this time, s.

@@ -68,6 +68,8 @@ pub struct Settings {
     pub max_forwards: u8,
     /// Requests outside of calls that are passed on at the same time.
     pub max_relayed: usize,
+    /// Subscriptions that are carried at the same time.
+    pub max_subscriptions: usize,
     /// Redirections that a call follows in a row.
     pub max_redirects: usize,
     /// Addresses of peers whose word on identities counts, and who may know them.
@@ -129,6 +131,7 @@ impl Settings {
             max_branches: count(call.max_branches),
             max_forwards: call.max_forwards,
             max_relayed: count(sip.max_relayed),
+            max_subscriptions: count(sip.max_subscriptions),
             max_redirects: count(call.max_redirects),
             trusted: sip.trusted.clone(),
             show_identity: call.show_identity,

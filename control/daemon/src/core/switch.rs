@@ -142,6 +142,7 @@ impl Switch {
             self.world.media.next_timeout(),
             self.world.locator.next_timeout(),
             self.calls.next_timeout(),
+            self.relays.next_timeout(),
             self.recovery.next_timeout(),
         ]
         .into_iter()
@@ -170,6 +171,9 @@ impl Switch {
         }
         if due(self.calls.next_timeout()) {
             self.calls.handle_timeout(&mut self.world);
+        }
+        if due(self.relays.next_timeout()) {
+            self.relays.handle_timeout(&mut self.world);
         }
         if due(self.recovery.next_timeout()) {
             self.recovery.handle_timeout(&mut self.world);
@@ -237,7 +241,9 @@ impl Switch {
         let relays = &mut self.relays;
         match event {
             Event::Request { tx, dialog: Some(dialog), request, .. } => {
-                if !calls.handle_request(world, tx, dialog, &request) {
+                if !calls.handle_request(world, tx, dialog, &request)
+                    && !relays.handle_in_dialog(world, tx, dialog, &request)
+                {
                     let status = if request.method() == Method::Bye { 200 } else { 481 };
                     world.respond(tx, Reply::new(status));
                 }
@@ -247,8 +253,8 @@ impl Switch {
             }
             Event::Ack { dialog, request } => calls.handle_ack(world, dialog, &request),
             Event::Cancelled { tx, request } => calls.handle_cancelled(world, tx, &request),
-            Event::Response { tx, response, .. }
-                if relays.handle_response(world, tx, &response) => {}
+            Event::Response { tx, dialog, response, .. }
+                if relays.handle_response(world, tx, dialog, &response) => {}
             Event::Response { tx, dialog, response, .. } => {
                 let answers = response.method() == Method::Invite
                     && response.status().is_some_and(|status| (200..300).contains(&status));
@@ -301,7 +307,11 @@ impl Switch {
         match request.method() {
             Method::Invite => self.calls.handle_invite(world, tx, request, flow),
             Method::Register => self.handle_register(tx, &request, flow),
-            Method::Options | Method::Message | Method::Info | Method::Publish => {
+            Method::Options
+            | Method::Message
+            | Method::Info
+            | Method::Publish
+            | Method::Subscribe => {
                 self.relays.handle_request(world, tx, request, flow);
             }
             Method::Bye | Method::Prack | Method::Update => {
@@ -464,6 +474,7 @@ impl Switch {
     pub fn begin_stop(&mut self) {
         self.world.stopping = true;
         self.calls.release_all(&mut self.world);
+        self.relays.release_all(&mut self.world);
     }
 
     /// Whether everybody has answered to the end of the calls.

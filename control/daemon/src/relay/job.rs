@@ -88,7 +88,7 @@ impl Job {
         let private = sender.privacy().hides_history() && !trusted;
         history::push(&mut fields, request, &self.admission.to, &[], private);
         headers::push_hops(&mut fields, request, &self.admission.hop);
-        // Of the message itself, not of a dialog (RFC 3428 §8, RFC 3903 §4).
+        // Of the message itself, not of a dialog (RFC 3428 §8, RFC 3903 §4, RFC 6665 §4.1.2).
         for header in [Header::Expires, Header::AllowEvents] {
             if let Some(value) = request.value(header) {
                 fields.push(header.name(), value);

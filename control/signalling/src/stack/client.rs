@@ -234,7 +234,7 @@ impl Stack {
         let from_tag = new.from_tag.clone().unwrap_or_else(|| self.random.tag());
         let call_id = new.call_id.clone().unwrap_or_else(|| self.random.call_id());
         let cseq = new.cseq.unwrap_or_else(|| self.first_cseq()) & MAX_CSEQ;
-        let opens_dialog = new.method == Method::Invite;
+        let opens_dialog = matches!(new.method, Method::Invite | Method::Subscribe);
         let contact = opens_dialog.then(|| self.contact(&flow));
         let sent_by = self.config.sent_by(&flow);
         let from = emit::with_tag(new.from.as_bytes(), Some(&from_tag));

@@ -66,6 +66,7 @@ mod routing;
 mod server;
 mod slab;
 mod stateless;
+mod subscribe;
 mod timers;
 mod types;
 mod uac;

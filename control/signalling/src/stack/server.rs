@@ -204,8 +204,11 @@ impl Stack {
         to_tag: Option<&str>,
         contact: Option<&str>,
     ) -> Arc<[u8]> {
-        let opens_dialog =
-            request.method() == Method::Invite && (101..300).contains(&reply.status());
+        let opens_dialog = match request.method() {
+            Method::Invite => (101..300).contains(&reply.status()),
+            Method::Subscribe => (200..300).contains(&reply.status()),
+            _ => false,
+        };
         let head = ResponseHead {
             to_tag,
             contact,

@@ -174,6 +174,8 @@ impl Stack {
         flow: Flow,
     ) {
         let status = response.status().unwrap_or(0);
+        let subscribed = method == Method::Subscribe && dialog.is_none() && status / 100 == 2;
+        let dialog = if subscribed { self.subscribed(key, response, flow) } else { dialog };
         if let Some(entry) = dialog.and_then(|id| self.dialogs.get_mut(id))
             && status / 100 == 2
             && method == Method::Update

@@ -42,7 +42,8 @@ impl Stack {
         let call_id = request.call_id().unwrap_or("");
         let (local, remote) = (request.to_tag(), request.from_tag());
         let print = self.dialog_print(call_id, local.unwrap_or(""), remote.unwrap_or(""));
-        let Some(&id) = self.dialog_index.get(&print) else {
+        let known = self.dialog_index.get(&print).copied();
+        let Some(id) = known.or_else(|| self.notified_first(&request, flow)) else {
             // Anybody can make a tag up: nothing is kept.
             let _ = self.refuse_key(key, &Reply::new(481));
             return;
@@ -109,14 +110,20 @@ impl Stack {
         if opens && makes_dialog && reply.status() < 300 && server.dialog.is_none() {
             self.open_dialog(key, &request)?;
         }
+        let subscribes = request.method() == Method::Subscribe && request.to_tag().is_none();
+        if subscribes && (200..300).contains(&reply.status()) {
+            self.accept_subscribe(key, &request)?;
+        }
         let (dialog, flow) = match self.servers.get(key) {
             Some(server) => (server.dialog, server.source),
             None => return Err(StackError::NoTransaction),
         };
         let live = dialog.filter(|id| self.live_dialog(*id).is_some()).map(DialogId);
         let Order::Now(reply) = self.order_reply(now, key, reply)? else { return Ok(live) };
-        let with_contact = matches!(request.method(), Method::Invite | Method::Update)
-            && (101..300).contains(&reply.status());
+        let with_contact = matches!(
+            request.method(),
+            Method::Invite | Method::Update | Method::Subscribe | Method::Refer
+        ) && (101..300).contains(&reply.status());
         let contact = with_contact.then(|| self.contact(&flow));
         let Some(bytes) = self.send_reply(now, key, &reply, contact.as_deref()) else {
             return Err(StackError::NoTransaction);
@@ -155,7 +162,7 @@ impl Stack {
                     self.end_dialog(now, id, DialogEnd::InviteFailed);
                 }
             }
-            Method::Update if is_success => dialog.refresh_target(request),
+            Method::Update | Method::Subscribe if is_success => dialog.refresh_target(request),
             Method::Bye if is_success => self.end_dialog(now, id, DialogEnd::ByeReceived),
             Method::Prack => self.prack_answered(now, id),
             _ => {}
@@ -163,7 +170,7 @@ impl Stack {
     }
 
     /// Opens the dialog of an INVITE (§12.1.1).
-    fn open_dialog(&mut self, key: Key, request: &Message) -> Result<(), StackError> {
+    pub(super) fn open_dialog(&mut self, key: Key, request: &Message) -> Result<(), StackError> {
         let server = self.servers.get(key).ok_or(StackError::NoTransaction)?;
         let (source, cseq) = (server.source, server.cseq);
         let local_tag = server.local_tag.clone();

@@ -252,7 +252,7 @@ fn the_number_of_calls_is_limited() {
 fn methods_outside_of_a_dialog() {
     let mut bench = Bench::new();
     for (method, status) in [
-        (Method::Subscribe, 405),
+        (Method::Refer, 405),
         (Method::Bye, 481),
         (Method::Update, 481),
         (Method::parse(b"NONSENSE").unwrap(), 501),

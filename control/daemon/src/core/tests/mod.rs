@@ -17,6 +17,8 @@ mod relay;
 mod restart;
 mod sessions;
 mod sockets;
+mod subscription;
+mod topology;
 mod transfer;
 
 use super::{Parts, Settings, Switch};
