@@ -39,6 +39,8 @@ pub const CONNECT: Duration = Duration::from_secs(4);
 /// After a refusal for want of file descriptors or memory, connections are accepted again after
 /// this time.
 pub const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
+/// How often the want of descriptors is said.
+pub const SAY_EXHAUSTED: Duration = Duration::from_secs(60);
 /// How often idle and slow connections are looked for.
 pub const SWEEP: Duration = Duration::from_secs(1);
 /// A connection that we opened is kept alive by a double CRLF after this time (RFC 5626 §4.4.1:

@@ -175,7 +175,9 @@ pub struct Net {
     wake: Waker,
     udp: Vec<(SocketAddr, UdpSocket)>,
     listeners: Vec<(Transport, SocketAddr, TcpListener)>,
-    /// Since when nothing is accepted, and until when.
+    /// When the want of descriptors was last said.
+    said_exhausted: Option<Instant>,
+    /// Until when nothing is accepted.
     accept_again: Option<Instant>,
     connections: HashMap<u64, Connection>,
     by_peer: HashMap<Peer, u64>,
@@ -214,6 +216,7 @@ impl Net {
             wake,
             udp: Vec::new(),
             listeners: Vec::new(),
+            said_exhausted: None,
             accept_again: None,
             connections: HashMap::new(),
             by_peer: HashMap::new(),

@@ -82,7 +82,8 @@ impl Net {
     /// Accepts nothing for a while: what waits at the listeners would wake this thread at once,
     /// again and again.
     pub(super) fn pause_accepting(&mut self, now: Instant, error: &io::Error) {
-        if self.accept_again.is_none() {
+        if self.said_exhausted.is_none_or(|at| now.since(at) > limits::SAY_EXHAUSTED) {
+            self.said_exhausted = Some(now);
             tracing::warn!(
                 %error,
                 open = self.connections.len(),

@@ -2,6 +2,7 @@
 
 mod large;
 mod reliable;
+mod secure;
 
 use super::*;
 use crate::header::Header;
