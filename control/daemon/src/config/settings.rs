@@ -391,7 +391,7 @@ section! {
 }
 
 section! {
-    /// Trunks: other switches and providers, one [[trunk]] each. Their calls are not challenged.
+    /// Trunks: other switches and providers, one `[[trunk]]` each. Their calls are not challenged.
     Trunk {
         /// Name, in routes and listings.
         name: String = String::new();
@@ -438,7 +438,7 @@ section! {
 }
 
 section! {
-    /// Routes: which number goes where, one [[route]] each. The longest prefix decides; routes of
+    /// Routes: which number goes where, one `[[route]]` each. The longest prefix decides; routes of
     /// the same prefix are tried by priority.
     Route {
         /// What the number begins with: "+49" for E.164, "11" for local numbers, "" for all.
