@@ -66,7 +66,7 @@ use crate::media::{CallKey, MediaEvent};
 use core::time::Duration;
 use id::CallId;
 use model::{Call, Cx};
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use table::{Role, Slot, Table};
 use tandem_signalling::message::Message;
 use tandem_signalling::stack::{ClientTx, DialogId, Flow, Reply, ServerTx};
@@ -97,6 +97,8 @@ pub struct Calls {
     /// nothing.
     deadlines: BTreeSet<(Instant, CallId)>,
     totals: Totals,
+    /// Calls of an earlier daemon with a party that was on a connection, by its address of record.
+    unconnected: HashMap<String, Vec<CallId>>,
     /// What calls have to tell each other.
     notes: VecDeque<Note>,
     /// When the log last said that calls are refused.

@@ -22,6 +22,7 @@ use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use tandem_signalling::message::Message;
 use tandem_signalling::stack::{CSEQ_AHEAD, DialogId, Flow, SavedDialog, ServerTx};
+use tandem_signalling::uri::Uri;
 
 /// First octet of what is kept: another one is of a version that this one cannot read.
 const FORMAT: u8 = 1;
@@ -207,10 +208,81 @@ impl Calls {
         if let Some(at) = call.next_timeout() {
             self.deadlines.insert((at, call.id));
         }
+        for (side, aor) in [(Side::Caller, &call.from), (Side::Callee, &call.to)] {
+            if call.flow_of(world, side).is_some_and(|flow| flow.transport.is_reliable()) {
+                self.unconnected.entry(aor.clone()).or_default().push(call.id);
+            }
+        }
         self.table.put(slot, Box::new(call));
         // Another restart must leave out the sequence numbers that this one will use.
         self.with(world, slot, |call, cx| call.save(cx));
     }
+}
+
+impl Calls {
+    /// A contact has registered over a connection: the parties of an earlier daemon's calls that
+    /// are the same phone are reached over it from now on.
+    pub fn reconnect(&mut self, world: &mut World, aor: &str, contact: &str, flow: Flow) {
+        let Some(ids) = self.unconnected.remove(aor) else { return };
+        let mut left = Vec::new();
+        for id in ids {
+            let Some(slot) = self.table.index.by_id(id) else { continue };
+            let found = self.with(world, slot, |call, cx| {
+                call.reconnect(cx, aor, contact, flow);
+                call.is_unconnected(cx.world, aor)
+            });
+            left.extend(found.filter(|waits| *waits).map(|_| id));
+        }
+        if !left.is_empty() {
+            self.unconnected.insert(aor.to_owned(), left);
+        }
+    }
+}
+
+impl Call {
+    fn flow_of(&self, world: &World, side: Side) -> Option<Flow> {
+        Some(world.stack.dialog(self.dialog(side)?)?.flow())
+    }
+
+    fn sides_of<'a>(&'a self, aor: &'a str) -> impl Iterator<Item = Side> + 'a {
+        let sides = [(Side::Caller, &self.from), (Side::Callee, &self.to)];
+        sides.into_iter().filter(move |(_, party)| *party == aor).map(|(side, _)| side)
+    }
+
+    fn is_unconnected(&self, world: &World, aor: &str) -> bool {
+        let waits = |flow: Flow| flow.transport.is_reliable() && flow.connection == 0;
+        self.sides_of(aor).any(|side| self.flow_of(world, side).is_some_and(waits))
+    }
+
+    fn reconnect(&mut self, cx: &mut Cx<'_>, aor: &str, contact: &str, flow: Flow) {
+        let sides: Vec<Side> = self.sides_of(aor).collect();
+        for side in sides {
+            let Some(id) = self.dialog(side) else { continue };
+            let Some(dialog) = cx.world.stack.dialog(id) else { continue };
+            let waits = dialog.flow().connection == 0;
+            if waits
+                && dialog.flow().transport == flow.transport
+                && is_same_phone(cx.world, aor, dialog.remote_target(), contact)
+                && cx.world.stack.set_dialog_flow(id, flow).is_ok()
+            {
+                tracing::debug!(call = %self.id, "a party is connected again");
+            }
+        }
+        self.save_if_moved(cx);
+    }
+}
+
+/// Whether a contact is that of a dialog: the same URI, or the user's only phone on that host, which
+/// may have another port on its new connection.
+fn is_same_phone(world: &World, aor: &str, target: &str, contact: &str) -> bool {
+    if target == contact {
+        return true;
+    }
+    let same = match (Uri::parse(target), Uri::parse(contact)) {
+        (Ok(one), Ok(other)) => one.host() == other.host(),
+        _ => false,
+    };
+    same && world.registrar.contacts(aor).len() == 1
 }
 
 /// The call of an earlier daemon; `None` if it was not answered or what is kept cannot be used.

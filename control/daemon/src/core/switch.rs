@@ -342,6 +342,10 @@ impl Switch {
                     let (aor, contact) = (&registration.aor, &registration.contact);
                     let (aor, contact) = (Redacted(aor), Redacted(contact));
                     tracing::debug!(%aor, %contact, "registered");
+                    if flow.connection != 0 {
+                        let (aor, contact) = (&registration.aor, &registration.contact);
+                        self.calls.reconnect(&mut self.world, aor, contact, flow);
+                    }
                     self.world.journal.append(Entry::Registered(registration.clone()));
                     self.world.shared.tell(|| ControlEvent::Registered {
                         aor: registration.aor,

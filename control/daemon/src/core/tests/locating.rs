@@ -14,6 +14,7 @@ fn server(bench: &mut Bench, host: u8) -> usize {
         stack: Stack::new(StackConfig::default(), host.into()),
         events: Vec::new(),
         session: None,
+        connection: 0,
         dark: false,
     });
     bench.phones.len() - 1

@@ -81,6 +81,8 @@ struct Phone {
     stack: Stack,
     events: Vec<Event>,
     session: Option<(Header, ClientSession)>,
+    /// Number of its connection, 0 for datagrams.
+    connection: u64,
     /// Nothing reaches it, and nobody hears it.
     dark: bool,
 }
@@ -181,6 +183,7 @@ impl Bench {
                 stack: Stack::new(StackConfig::default(), host),
                 events: Vec::new(),
                 session: None,
+                connection: 0,
                 dark: false,
             });
         let phones = phones.into();
@@ -220,7 +223,9 @@ impl Bench {
                 if self.lost() {
                     continue;
                 }
-                let Some(phone) = self.phones.iter_mut().find(|it| it.addr == flow.remote) else {
+                let at =
+                    |it: &&mut Phone| it.addr == flow.remote && it.connection == flow.connection;
+                let Some(phone) = self.phones.iter_mut().find(at) else {
                     self.switch.handle_transport_error(flow);
                     continue;
                 };
@@ -234,7 +239,11 @@ impl Bench {
                     match output {
                         Output::Transmit { flow, bytes } => {
                             if !self.lost() && !self.phones[index].dark {
-                                let from = Flow::udp(flow.remote, self.phones[index].addr);
+                                let phone = &self.phones[index];
+                                let from = match phone.connection {
+                                    0 => Flow::udp(flow.remote, phone.addr),
+                                    number => Flow::tcp(flow.remote, phone.addr, number),
+                                };
                                 self.switch.handle_input(from, &bytes);
                             }
                         }

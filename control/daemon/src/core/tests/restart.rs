@@ -343,3 +343,25 @@ fn a_call_that_ended_before_the_restart_keeps_its_figures() {
     let legs: Vec<_> = record.legs.iter().map(|it| (it.leg.as_str(), it.rx_packets)).collect();
     assert_eq!(legs, [("caller", 7), ("callee", 7)]);
 }
+
+#[test]
+fn a_party_on_a_connection_is_reached_again_when_it_comes_back() {
+    for registers in [true, false] {
+        let mut bench = Bench::new();
+        bench.phones[ALICE].connection = 7;
+        bench.register(ALICE);
+        let (alice, bob) = bench.established();
+        bench.restart();
+        bench.phones[ALICE].connection = 3;
+        if registers {
+            bench.register(ALICE);
+        } else {
+            bench.in_dialog(ALICE, alice, Method::Info, Fields::new());
+            let (tx, _, _) = bench.phones[BOB].request(Method::Info);
+            bench.respond(BOB, tx, Reply::new(200));
+            bench.phones[ALICE].response(200);
+        }
+        hang_up(&mut bench, BOB, bob);
+        assert_eq!(bench.only_record().cause.by, crate::record::ReleasedBy::Callee);
+    }
+}
