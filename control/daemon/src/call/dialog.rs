@@ -346,9 +346,10 @@ impl Call {
                     self.hang_up(cx, "media timeout");
                 }
             }
-            MediaEvent::Dtmf { leg, digit, duration_ms, .. } => {
-                let leg = name(leg);
+            MediaEvent::Dtmf { leg: from, digit, duration_ms, .. } => {
+                let leg = name(from);
                 cx.world.shared.tell(|| ControlEvent::Dtmf { call, leg, digit, duration_ms });
+                self.pass_digit(cx, from, digit, duration_ms);
             }
             MediaEvent::Latched { leg, source, moved, .. } => {
                 let leg = name(leg);

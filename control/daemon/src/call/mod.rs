@@ -21,6 +21,7 @@
 //! | `dialog` | requests inside an answered call |
 //! | `negotiate` | re-INVITE and UPDATE |
 //! | `place` | where a branch is called: a flow, or the addresses of a server |
+//! | `digits` | telephone-events for a party that takes INFO alone |
 //! | `early` | 100rel, PRACK and UPDATE before the answer |
 //! | `glare` | one offer at a time |
 //! | `session_timer`, `refresh` | whether both parties are still there |
@@ -31,6 +32,7 @@
 //! | `view` | calls as the API shows them |
 
 mod dialog;
+mod digits;
 mod early;
 pub mod fork;
 mod glare;

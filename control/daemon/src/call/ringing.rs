@@ -68,6 +68,7 @@ impl Call {
         after: Option<&Message>,
     ) -> Result<(), Reply> {
         let (key, leg, now) = (self.key(), leg_of(branch), cx.world.now);
+        self.take_digits_for(cx, 0, self.caller.peer.info);
         cx.world.media.prepare_leg(key, leg, LegProfile { local: flow.local.ip() });
         let sender = Sender::new(&self.invite, &self.from, self.caller.vouched);
         let trusted = cx.world.settings.trusts(&flow);
@@ -135,6 +136,7 @@ impl Call {
             self.hop_answered(cx, branch);
         }
         self.branches[branch].peer.learn(&response);
+        self.take_digits_for(cx, leg_of(branch), self.branches[branch].peer.info);
         if status < 300
             && let Some(dialog) = dialog
             && !self.take_dialog(cx, branch, dialog, status)

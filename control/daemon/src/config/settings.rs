@@ -159,6 +159,9 @@ section! {
         /// Whether provisional responses to callers that support 100rel are repeated until they
         /// are acknowledged (RFC 3262). Those who require it always get them so.
         reliable_provisional: bool = true;
+        /// Whether keys that a party sends as telephone-events (RFC 4733) go as INFO
+        /// (application/dtmf-relay) to a party that lists INFO and takes no telephone-events.
+        dtmf_info: bool = false;
         /// Calls at the same time; beyond it new ones are answered with 503. The open-files limit
         /// may allow fewer (`tandem check` says how many).
         max_calls: u32 = 20_000;

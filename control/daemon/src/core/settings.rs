@@ -52,6 +52,8 @@ pub struct Settings {
     pub no_answer: Duration,
     /// Session timers.
     pub session: Policy,
+    /// Whether telephone-events become INFO for who takes that alone.
+    pub dtmf_info: bool,
     /// Whether provisional responses are sent reliably to callers that support it.
     pub reliable_provisional: bool,
     /// Longest call.
@@ -125,6 +127,7 @@ impl Settings {
             max_duration: (call.max_duration_s > 0).then(|| seconds(call.max_duration_s)),
             session: Policy { expires_s: call.session_expires_s, min_se_s: call.min_se_s },
             reliable_provisional: call.reliable_provisional,
+            dtmf_info: call.dtmf_info,
             max_calls: count(call.max_calls),
             ring: call.ring,
             ring_next: seconds(call.ring_next_s),

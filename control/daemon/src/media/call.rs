@@ -134,6 +134,9 @@ pub(super) struct Leg {
     /// Media lines of its session, which never get fewer (RFC 3264 §8).
     #[serde(default)]
     pub(super) lines: u8,
+    /// Telephone-events for it are taken in its place: it gets the digits by signalling.
+    #[serde(default)]
+    pub(super) digits_here: bool,
 }
 
 impl Leg {
@@ -147,6 +150,7 @@ impl Leg {
             version: 0,
             sent: None,
             lines: 0,
+            digits_here: false,
         }
     }
 

@@ -237,6 +237,24 @@ impl MediaPlane {
         self.calls.get(&call).map_or_else(|| Call::new(call).leg_name(leg), |c| c.leg_name(leg))
     }
 
+    /// Telephone-events (RFC 4733) that are offered to a leg are accepted in its place from now on:
+    /// it gets digits by signalling. [`MediaEvent::Dtmf`] tells them; the packets go to the leg
+    /// too, which does not know their payload type.
+    pub fn take_digits_for(&mut self, call: CallKey, leg: u8) {
+        let state = self.calls.entry(call).or_insert_with(|| Call::new(call));
+        if let Some(leg) = state.leg_or_new(leg) {
+            leg.digits_here = true;
+        }
+    }
+
+    /// Whether a leg takes telephone-events itself.
+    #[must_use]
+    pub fn takes_digits(&self, call: CallKey, leg: u8) -> bool {
+        let leg = self.calls.get(&call).and_then(|state| state.leg(leg));
+        let streams = leg.into_iter().flat_map(|leg| leg.streams.iter().flatten());
+        streams.filter_map(|stream| stream.party.as_ref()).any(|party| party.digits().is_some())
+    }
+
     /// Whether a leg holds the call: it does not want to receive any stream (RFC 3264 §8.4).
     #[must_use]
     pub fn is_held(&self, call: CallKey, leg: u8) -> bool {

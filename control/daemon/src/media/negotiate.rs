@@ -9,7 +9,7 @@ use super::{CallKey, MediaPlane};
 use crate::link::{Endpoint, Family};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use tandem_signalling::sdp::{Direction, SessionDescription};
+use tandem_signalling::sdp::{Direction, Section, SessionDescription};
 use tandem_wire::time::Instant;
 
 /// What both sides said of a media line that both use: offerer, answerer.
@@ -96,6 +96,9 @@ impl MediaPlane {
             })
             .collect();
         rewrite(&mut sdp, Role::Answer, &announced, self.fallback_ip(call, to));
+        if call.leg(from).is_some_and(|leg| leg.digits_here) {
+            accept_digits(&mut sdp, &pairs);
+        }
         Ok(self.stamp(call, to, sdp))
     }
 
@@ -481,6 +484,27 @@ fn read_answer(
         return Err(Unusable::Codecs.refusal());
     }
     Ok(pairs)
+}
+
+/// Accepts the telephone-events of an offer in place of the answerer.
+fn accept_digits(sdp: &mut SessionDescription, pairs: &[Pair]) {
+    for (index, pair) in pairs.iter().enumerate() {
+        let Some((offered, answered)) = pair else { continue };
+        if offered.carriage != Carriage::Plain || answered.digits().is_some() {
+            continue;
+        }
+        let Some(event) = offered.digits() else { continue };
+        let Some(line) = sdp.media(index) else { continue };
+        let number = event.number.to_string();
+        let formats: Vec<String> =
+            line.formats.split_ascii_whitespace().map(str::to_owned).chain([number]).collect();
+        let formats: Vec<&str> = formats.iter().map(String::as_str).collect();
+        sdp.set_formats(index, &formats);
+        let section = Section::Media(index);
+        let rtpmap = format!("{} telephone-event/{}", event.number, event.clock_rate);
+        sdp.add_attribute(section, "rtpmap", &rtpmap);
+        sdp.add_attribute(section, "fmtp", &format!("{} 0-15", event.number));
+    }
 }
 
 fn fits(offered: &Party, answered: &Party) -> Result<(), MediaError> {

@@ -137,6 +137,13 @@ impl Party {
     }
 }
 
+impl Party {
+    /// Its payload type of telephone-events.
+    pub(super) fn digits(&self) -> Option<&PayloadType> {
+        self.payload_types.iter().find(|it| it.telephone_event == 1)
+    }
+}
+
 fn multicast() -> MediaError {
     MediaError::Unsupported {
         warning: WARN_ADDRESS_FORMAT,

@@ -210,6 +210,11 @@ impl SessionDescription {
         self.place_attribute(section, |other| other == name.as_bytes(), &text);
     }
 
+    /// Appends an attribute to a section.
+    pub fn add_attribute(&mut self, section: Section, name: &str, value: &str) {
+        self.place_attribute(section, |_| false, &format!("{name}:{value}"));
+    }
+
     /// Puts an attribute in place of the first one whose name fits, removes further ones, or
     /// appends it to the section.
     pub(super) fn place_attribute(

@@ -243,3 +243,41 @@ fn a_silent_party_ends_the_call_if_the_operator_wants_it() {
         assert_eq!(bench.records().len(), usize::from(ends));
     }
 }
+
+#[test]
+fn telephone_events_become_info_for_who_takes_that_alone() {
+    for (config, allow, taken) in [
+        ("[call]\ndtmf_info = true\n", "INVITE, ACK, BYE, INFO", true),
+        ("[call]\ndtmf_info = true\n", "INVITE, ACK, BYE", false),
+        ("", "INVITE, ACK, BYE, INFO", false),
+    ] {
+        let mut bench = Bench::with(config);
+        bench.register(BOB);
+        let offer = String::from_utf8(sdp(4000)).unwrap().replace("AVP 8 0", "AVP 8 0 101")
+            + "a=rtpmap:101 telephone-event/8000\r\n";
+        bench.invite_with(ALICE, "bob", |request| {
+            request.body("application/sdp", offer.clone().into_bytes())
+        });
+        let (tx, _, _) = bench.phones[BOB].request(Method::Invite);
+        let reply = Reply::new(200).header("Allow", allow).body("application/sdp", sdp(5000));
+        bench.respond(BOB, tx, reply);
+        let (_, alice, ok) = bench.phones[ALICE].response(200);
+        let answer = String::from_utf8_lossy(ok.body()).into_owned();
+        assert_eq!(answer.contains("a=rtpmap:101 telephone-event/8000"), taken, "{answer}");
+        assert_eq!(answer.contains("AVP 8 0 101"), taken, "{answer}");
+        bench.ack(ALICE, alice.unwrap(), Fields::new());
+        bench.phones[BOB].take(|event| matches!(event, Event::Ack { .. }).then_some(()));
+        let handle = bench.link.state().put.iter().find(|(_, spec)| spec.leg == 0).map(|it| *it.0);
+        let pressed = LinkEvent::Dtmf { handle: handle.unwrap(), code: 11, duration_ms: 160 };
+        bench.link.state().events.push_back(pressed);
+        bench.switch.handle_engine();
+        bench.pump();
+        if taken {
+            let (tx, _, info) = bench.phones[BOB].request(Method::Info);
+            assert_eq!(info.body(), b"Signal=#\r\nDuration=160\r\n");
+            assert_eq!(info.value(Header::ContentType), Some(&b"application/dtmf-relay"[..]));
+            bench.respond(BOB, tx, Reply::new(200));
+        }
+        assert!(bench.phones.iter().all(Phone::has_nothing));
+    }
+}
