@@ -3,7 +3,7 @@
 use tandem_tests::stage::Stage;
 
 /// Sessions of seconds, so that a test sees several refreshes.
-const SHORT: &str = "t1_ms = 50\n[call]\nsession_expires_s = 4\nmin_se_s = 4\n";
+const SHORT: &str = "t1_ms = 100\n[call]\nsession_expires_s = 4\nmin_se_s = 4\n";
 
 fn config() -> String {
     // Timer T1 belongs to the section that the common configuration begins with.
@@ -38,6 +38,6 @@ fn a_phone_that_is_gone_is_found_out() {
     let text = record["cause"]["text"].as_str().unwrap();
     assert_eq!(text, "the callee does not answer any more", "{record}");
     let duration = record["duration_ms"].as_u64().unwrap();
-    assert!((1_900..7_000).contains(&duration), "{record}");
+    assert!((1_900..10_000).contains(&duration), "{record}");
     stage.no_call_is_left();
 }
