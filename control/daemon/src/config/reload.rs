@@ -47,6 +47,12 @@ fn merge(running: &Config, wanted: &Config) -> Config {
     (to.dscp, to.strict_source) = (from.dscp, from.strict_source);
     (to.timeout_ms, to.lease_ms) = (from.timeout_ms, from.lease_ms);
     to.relearn_silence_ms = from.relearn_silence_ms;
+    to.codecs.clone_from(&from.codecs);
+    to.codecs_refused.clone_from(&from.codecs_refused);
+    let (from, to) = (&wanted.dns, &mut config.dns);
+    (to.max_ttl_s, to.max_negative_ttl_s) = (from.max_ttl_s, from.max_negative_ttl_s);
+    (to.penalty_s, to.max_penalty_s) = (from.penalty_s, from.max_penalty_s);
+    to.next_hop_ms = from.next_hop_ms;
     config
 }
 
@@ -94,5 +100,15 @@ mod tests {
         let again = reload(&it.config, &wanted);
         assert_eq!((again.taken.len(), again.kept.len()), (0, 3));
         assert_eq!(reload(&running, &running).config, running);
+    }
+
+    #[test]
+    fn codecs_and_penalties_change_and_dns_servers_wait() {
+        let wanted = config(
+            "[media]\ncodecs = [\"opus\"]\n[dns]\npenalty_s = 5\nservers = [\"192.0.2.53\"]\n",
+        );
+        let it = reload(&Config::default(), &wanted);
+        assert_eq!(it.taken, ["dns.penalty_s", "media.codecs"]);
+        assert_eq!(it.kept, ["dns.servers"]);
     }
 }

@@ -459,6 +459,7 @@ impl Switch {
         self.world.stack.reconfigure(settings.stack.clone());
         self.world.registrar.reconfigure(&settings);
         self.world.media.reconfigure(media);
+        self.world.locator.reconfigure(settings.locator.clone());
         self.world.guard.set_policy(self.world.now, settings.guard.clone());
         self.world.settings = settings;
     }

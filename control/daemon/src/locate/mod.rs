@@ -172,6 +172,12 @@ impl Locator {
         }
     }
 
+    /// Goes on with other limits; what is known stays.
+    pub fn reconfigure(&mut self, config: LocatorConfig) {
+        self.penalties.set_times(config.penalty, config.max_penalty);
+        self.config = config;
+    }
+
     /// The addresses that a URI leads to.
     pub fn locate(&mut self, now: Instant, uri: &Uri<'_>) -> Located {
         let mut search = Search::new(uri, &self.support, self.random.next_u64());

@@ -32,6 +32,11 @@ impl PenaltyBox {
         Self { first, longest, entries: HashMap::new() }
     }
 
+    /// Penalties from now on take other times.
+    pub(super) const fn set_times(&mut self, first: Duration, longest: Duration) {
+        (self.first, self.longest) = (first, longest);
+    }
+
     /// A hop failed: it is tried last for a time that doubles with each failure in a row.
     /// It is not shorter than the hop's own wish.
     pub(super) fn failed(&mut self, now: Instant, hop: &Hop, wish: Duration) -> Penalty {

@@ -169,6 +169,12 @@ fn who_failed_is_tried_last() {
     assert_eq!(locator.counters().hop_failures, 1);
     let Located::Ready(later) = locator.locate(at(32), &uri("sip:a@example.com")) else { panic!() };
     assert_eq!(later, hops);
+    // Other times count from the next failure on.
+    let penalty = Duration::from_secs(5);
+    locator.reconfigure(LocatorConfig { penalty, ..LocatorConfig::default() });
+    locator.note_failure(at(33), &hops[1]);
+    assert_eq!(locator.penalties(at(34))[0].2.until, at(38));
+    locator.note_success(&hops[1]);
     locator.note_failure(at(33), &hops[0]);
     locator.note_success(&hops[0]);
     let Located::Ready(now) = locator.locate(at(34), &uri("sip:a@example.com")) else { panic!() };
