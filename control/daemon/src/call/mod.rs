@@ -245,6 +245,12 @@ impl Calls {
         self.with(world, slot, work).is_some()
     }
 
+    /// Whether a call has this dialog.
+    #[must_use]
+    pub fn knows(&self, dialog: DialogId) -> bool {
+        self.table.index.dialog(dialog).is_some()
+    }
+
     /// The ACK of a 2xx.
     pub fn handle_ack(&mut self, world: &mut World, dialog: DialogId, request: &Message) {
         if let Some(slot) = self.table.index.dialog(dialog) {

@@ -262,7 +262,12 @@ impl Switch {
                     && answers
                     && let Some(dialog) = dialog
                 {
-                    world.hang_up(dialog);
+                    if calls.knows(dialog) {
+                        // Of a request whose asker has gone meanwhile; the dialog has another user.
+                        world.acknowledge(dialog);
+                    } else {
+                        world.hang_up(dialog);
+                    }
                 }
             }
             // RFC 3261 §8.1.3.1: as if 408, as if 503.

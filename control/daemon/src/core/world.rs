@@ -137,6 +137,13 @@ impl World {
         }
     }
 
+    /// Acknowledges a 2xx that changes nothing any more.
+    pub fn acknowledge(&mut self, dialog: DialogId) {
+        if let Err(error) = self.stack.ack(self.now, dialog, Fields::new()) {
+            tracing::debug!(%error, "a late answer was not acknowledged");
+        }
+    }
+
     /// Acknowledges and ends a dialog that nobody wants: a 2xx that came when its call was over.
     pub fn hang_up(&mut self, dialog: DialogId) {
         // A dialog that was acknowledged before needs no second one.

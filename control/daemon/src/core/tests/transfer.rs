@@ -289,6 +289,23 @@ fn a_re_invite_that_meets_another_one_is_tried_again() {
     hang_up(&mut bench, BOB, bob, CAROL);
 }
 
+#[test]
+fn a_hold_that_is_under_way_does_not_end_the_new_call() {
+    let (mut bench, alice, bob, tx) = ringing();
+    let held = Fields::new().body("application/sdp", held_sdp(4000));
+    bench.in_dialog(ALICE, alice, Method::Invite, held);
+    let (hold, _, _) = bench.phones[BOB].request(Method::Invite);
+    bench.respond(CAROL, tx, Reply::new(200).body("application/sdp", sdp(6000)));
+    bench.phones[ALICE].response(487);
+    bye(&mut bench, ALICE);
+    bench.respond(BOB, hold, Reply::new(200).body("application/sdp", sdp(5000)));
+    bench.phones[BOB].take(|event| matches!(event, Event::Ack { .. }).then_some(()));
+    bench.advance(Duration::from_secs(1));
+    reinvited(&mut bench, BOB, 5000);
+    hang_up(&mut bench, BOB, bob, CAROL);
+    assert!(bench.switch.calls.is_clean());
+}
+
 /// Alice has Bob in one call and Carol in another; gives her dialogs and theirs.
 fn two_calls(bench: &mut Bench) -> [DialogId; 4] {
     bench.register(CAROL);
