@@ -26,3 +26,4 @@ pub mod snapshot;
 pub mod store;
 pub mod top;
 pub mod trace;
+pub mod trunk;

@@ -6,7 +6,9 @@
 
 use crate::guard::{BanError, BanView, GuardStats, Source};
 use crate::record::{CallRecord, LegReport, Registration};
+use crate::route::RouteView;
 use crate::trace::Trace;
+use crate::trunk::{TrunkState, TrunkView};
 use arc_swap::ArcSwap;
 use core::time::Duration;
 use jiff::Timestamp;
@@ -326,6 +328,9 @@ pub struct Stats {
     pub guard: GuardStats,
     /// The engine.
     pub engine: EngineView,
+    /// The trunks.
+    #[serde(default)]
+    pub trunks: Vec<TrunkView>,
 }
 
 /// What happened, told as it happens.
@@ -414,6 +419,15 @@ pub enum ControlEvent {
         /// Whether a confirmed one moved.
         moved: bool,
     },
+    /// A trunk stands otherwise than before.
+    Trunk {
+        /// Its name.
+        trunk: String,
+        /// How it stands now.
+        state: TrunkState,
+        /// Why, if it is not up.
+        why: String,
+    },
     /// The engine came or went.
     Engine {
         /// Whether control is attached now.
@@ -438,6 +452,7 @@ impl ControlEvent {
             Self::MediaTimeout { .. } => "media_timeout",
             Self::Dtmf { .. } => "dtmf",
             Self::Latched { .. } => "latched",
+            Self::Trunk { .. } => "trunk",
             Self::Engine { .. } => "engine",
         }
     }
@@ -475,6 +490,17 @@ pub enum Query {
     },
     /// End the ban of a source.
     Forgive(Source, oneshot::Sender<Result<(), BanError>>),
+    /// All trunks.
+    Trunks(oneshot::Sender<Vec<TrunkView>>),
+    /// Where a call would go.
+    Route {
+        /// What is dialled.
+        number: String,
+        /// Who dials: a user, or `trunk:NAME`.
+        from: Option<String>,
+        /// For the answer.
+        reply: oneshot::Sender<RouteView>,
+    },
     /// All contacts.
     Registrations(oneshot::Sender<Vec<RegistrationView>>),
 }
@@ -582,6 +608,23 @@ impl Shared {
     /// [`AskError`] if the signalling thread is overloaded or has ended.
     pub async fn call(&self, id: &str) -> Result<Option<CallView>, AskError> {
         self.ask(|reply| Query::Call(id.to_owned(), reply)).await
+    }
+
+    /// All trunks and how they stand.
+    ///
+    /// # Errors
+    /// [`AskError`] if the signalling thread is overloaded or has ended.
+    pub async fn trunks(&self) -> Result<Vec<TrunkView>, AskError> {
+        self.ask(Query::Trunks).await
+    }
+
+    /// Where a call of `from` to a number would go now, and why.
+    ///
+    /// # Errors
+    /// [`AskError`] if the signalling thread is overloaded or has ended.
+    pub async fn route(&self, number: &str, from: Option<&str>) -> Result<RouteView, AskError> {
+        let (number, from) = (number.to_owned(), from.map(str::to_owned));
+        self.ask(|reply| Query::Route { number, from, reply }).await
     }
 
     /// All registered contacts.

@@ -1,5 +1,7 @@
 //! `/metrics`: figures for Prometheus, in OpenMetrics text.
 
+mod trunks;
+
 use super::Sources;
 use super::problem::Problem;
 use crate::guard::GuardStats;
@@ -100,6 +102,7 @@ impl prometheus_client::collector::Collector for Collector {
         out.guard(&self.stats.guard)?;
         out.engine(&self.stats.engine)?;
         out.residence(&self.stats.engine)?;
+        out.trunks(&self.stats.trunks)?;
         for (name, help, value, kind) in &self.journal.0 {
             match kind {
                 MetricType::Gauge => out.gauge(name, help, *value)?,

@@ -7,6 +7,8 @@
 //! | `GET /v1/registrations` | registered contacts |
 //! | `GET /v1/trace/{id}`, `/v1/trace/{id}/pcap` | the SIP messages of a call, also of one that has ended |
 //! | `GET /v1/bans`; `POST` `{"source", "seconds"}`; `DELETE /v1/bans/{address}` | who is not listened to |
+//! | `GET /v1/trunks` | trunks and how they stand |
+//! | `GET /v1/route?number=…&from=…` | where a call would go, step by step |
 //! | `GET /v1/engine`, `/v1/stats` | figures of the media engine, and of everything |
 //! | `GET /v1/events` | what happens, as server-sent events |
 //! | `GET /metrics` | the same figures for Prometheus (OpenMetrics) |
@@ -19,6 +21,7 @@ pub mod events;
 pub mod metrics;
 pub mod problem;
 mod records;
+mod routing;
 mod trace;
 
 use crate::journal::Journal;
@@ -122,6 +125,8 @@ pub fn router(sources: Sources) -> Router {
         .route("/v1/trace/{id}/pcap", get(trace::capture))
         .route("/v1/bans", get(bans::list).post(bans::add))
         .route("/v1/bans/{address}", delete(bans::remove))
+        .route("/v1/trunks", get(routing::trunks))
+        .route("/v1/route", get(routing::route))
         .route("/v1/engine", get(engine))
         .route("/v1/stats", get(stats))
         .route("/v1/events", get(events::stream))
@@ -165,7 +170,7 @@ async fn index() -> Json<serde_json::Value> {
         "version": env!("CARGO_PKG_VERSION"),
         "paths": [
             "/v1/calls", "/v1/calls/{id}", "/v1/records", "/v1/records/{id}",
-            "/v1/registrations", "/v1/bans", "/v1/bans/{address}", "/v1/trace/{id}", "/v1/trace/{id}/pcap",
+            "/v1/registrations", "/v1/trunks", "/v1/route", "/v1/bans", "/v1/bans/{address}", "/v1/trace/{id}", "/v1/trace/{id}/pcap",
             "/v1/engine", "/v1/stats", "/v1/events", "/metrics", "/healthz",
         ],
     }))

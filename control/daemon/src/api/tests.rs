@@ -60,6 +60,8 @@ fn run(records: u16) -> Running {
                 }
                 Query::Forgive(source, reply) => drop(reply.send(guard.forgive(at.0, source))),
                 Query::Registrations(reply) => drop(reply.send(Vec::new())),
+                Query::Trunks(reply) => drop(reply.send(Vec::new())),
+                Query::Route { reply, .. } => drop(reply),
             }
         }
     });

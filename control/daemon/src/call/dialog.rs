@@ -396,6 +396,7 @@ impl Call {
             self.drive(cx, Event::NoAnswer, None);
         } else {
             self.hops_silent(cx, at);
+            self.trunks_silent(cx, at);
         }
     }
 

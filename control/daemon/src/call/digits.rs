@@ -30,7 +30,7 @@ impl Call {
         }
         let body = format!("Signal={digit}\r\nDuration={duration_ms}\r\n");
         let fields = Fields::new().body(DTMF_RELAY, body);
-        let sent = cx.world.stack.request_in_dialog(cx.world.now, dialog, Method::Info, fields);
+        let sent = cx.world.request_in_dialog(dialog, Method::Info, fields);
         if let Err(error) = sent {
             tracing::debug!(call = %self.id, %error, "a digit was not passed on");
         }

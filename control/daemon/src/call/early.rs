@@ -58,11 +58,10 @@ impl Call {
 
     /// Acknowledges what a branch said reliably, unless the caller's PRACK will.
     pub(super) fn acknowledge(&self, cx: &mut Cx<'_>, dialog: DialogId) {
-        let now = cx.world.now;
         let is_due = |world: &World| world.stack.dialog(dialog).is_some_and(|it| it.is_prack_due());
         let linked = self.early.awaited.iter().any(|it| it.linked == Some(dialog));
         while !linked && is_due(cx.world) {
-            let sent = cx.world.stack.request_in_dialog(now, dialog, Method::Prack, Fields::new());
+            let sent = cx.world.request_in_dialog(dialog, Method::Prack, Fields::new());
             if let Err(error) = sent {
                 tracing::debug!(call = %self.id, %error, "no PRACK could be sent");
                 return;

@@ -54,6 +54,20 @@ pub enum Event {
         /// Its status.
         status: u16,
     },
+    /// A trunk failed: a final response of 300 or more, or none at all.
+    TrunkFailure {
+        /// Index of the branch.
+        branch: usize,
+        /// Its status.
+        status: u16,
+        /// Whether the next one is tried; else this is the answer.
+        goes_on: bool,
+    },
+    /// A trunk gave no sign at all in its time: the next one has its turn.
+    NoResponse {
+        /// Index of the branch.
+        branch: usize,
+    },
     /// A 3xx that is followed: its targets are the branches from `first` on, see [`Fork::add`].
     Redirected {
         /// Index of the branch.
@@ -177,6 +191,10 @@ impl Fork {
             Event::Redirected { branch, first, status } => {
                 self.redirected(branch, first, status, &mut actions);
             }
+            Event::TrunkFailure { branch, status, goes_on } => {
+                self.trunk_failure(branch, status, goes_on, &mut actions);
+            }
+            Event::NoResponse { branch } => self.no_response(branch, &mut actions),
             Event::NoAnswer => self.no_answer(&mut actions),
             Event::GiveUp => {
                 for branch in self.branches.iter_mut().filter(|b| b.state == State::Waiting) {
@@ -277,6 +295,40 @@ impl Fork {
         } else {
             self.group_over(actions);
         }
+    }
+
+    fn trunk_failure(&mut self, index: usize, status: u16, goes_on: bool, actions: &mut Actions) {
+        let Some(branch) = self.branches.get_mut(index) else { return };
+        let cancelled = branch.state == State::Cancelling;
+        if !cancelled && !matches!(branch.state, State::Calling | State::Ringing) {
+            return;
+        }
+        branch.state = State::Done;
+        // One that was given up has been counted, whatever it says now.
+        if self.decided || cancelled {
+            if !self.decided {
+                self.group_over(actions);
+            }
+            return;
+        }
+        self.note(status, Some(index));
+        if goes_on {
+            return self.group_over(actions);
+        }
+        self.decided = true;
+        self.cancel_others(Some(index), actions);
+        actions.push(Action::Fail { status, branch: Some(index) });
+    }
+
+    fn no_response(&mut self, index: usize, actions: &mut Actions) {
+        let Some(branch) = self.branches.get_mut(index) else { return };
+        if self.decided || branch.state != State::Calling {
+            return;
+        }
+        branch.state = State::Cancelling;
+        actions.push(Action::Cancel(index));
+        self.note(408, None);
+        self.group_over(actions);
     }
 
     fn no_answer(&mut self, actions: &mut Actions) {
@@ -508,6 +560,46 @@ mod tests {
         let _ = fork.handle(Event::Abandon);
         let late = Event::Redirected { branch: 0, first: MAX_BRANCHES, status: None };
         assert_eq!(fork.handle(late), []);
+    }
+
+    #[test]
+    fn the_next_trunk_is_tried_where_the_causes_say_so() {
+        let mut fork = calling(&[1000, 999, 998]);
+        let failure = |branch, status, goes_on| Event::TrunkFailure { branch, status, goes_on };
+        assert_eq!(fork.handle(failure(0, 503, true)), [Action::Call(1), Action::StartTimer]);
+        // Even a 6xx, if the operator says so.
+        assert_eq!(fork.handle(failure(1, 603, true)), [Action::Call(2), Action::StartTimer]);
+        assert_eq!(
+            fork.handle(failure(2, 486, false)),
+            [Action::Fail { status: 486, branch: Some(2) }]
+        );
+        let mut fork = calling(&[1000, 999]);
+        assert_eq!(
+            fork.handle(failure(0, 404, false)),
+            [Action::Fail { status: 404, branch: Some(0) }]
+        );
+        assert!(fork.quiet() && fork.decided());
+    }
+
+    #[test]
+    fn a_trunk_without_a_sign_is_given_up_and_may_still_win() {
+        let mut fork = calling(&[1000, 999]);
+        assert_eq!(
+            fork.handle(Event::NoResponse { branch: 0 }),
+            [Action::Cancel(0), Action::Call(1), Action::StartTimer]
+        );
+        let late = Event::TrunkFailure { branch: 0, status: 486, goes_on: false };
+        let mut other = fork.clone();
+        assert_eq!(other.handle(late), []);
+        assert_eq!(other.handle(Event::NoResponse { branch: 0 }), []);
+        assert_eq!(
+            other.handle(Event::NoResponse { branch: 1 }),
+            [Action::Cancel(1), Action::Fail { status: 408, branch: None }]
+        );
+        assert_eq!(
+            fork.handle(Event::Answer { branch: 0 }),
+            [Action::Answer(0), Action::Cancel(1)]
+        );
     }
 
     #[test]

@@ -18,7 +18,7 @@ use tandem_signalling::stack::{Fields, Reply};
 use tandem_signalling::uri::{Host, Uri};
 
 /// From of somebody who wants to stay unknown (RFC 3323 §4.1.1.3).
-const ANONYMOUS: &str = "\"Anonymous\" <sip:anonymous@anonymous.invalid>";
+pub const ANONYMOUS: &str = "\"Anonymous\" <sip:anonymous@anonymous.invalid>";
 
 /// The host that tells nothing (RFC 3323 §4.1.1.3).
 const ANONYMOUS_HOST: &str = "anonymous.invalid";

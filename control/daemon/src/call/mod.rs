@@ -18,6 +18,7 @@
 //! | `ringing` | branches, their responses, the answer |
 //! | `redirect` | 3xx are followed |
 //! | `transfer` | REFER and Replaces: parties go from one call to another |
+//! | `dialled` | what a Request-URI asks for |
 //! | `dialog` | requests inside an answered call |
 //! | `negotiate` | re-INVITE and UPDATE |
 //! | `place` | where a branch is called: a flow, or the addresses of a server |
@@ -26,11 +27,14 @@
 //! | `glare` | one offer at a time |
 //! | `session_timer`, `refresh` | whether both parties are still there |
 //! | `peer` | what a party said that it can do |
+//! | `routing` | whom a request is for, and the limits that it meets |
+//! | `trunk_leg` | branches over a trunk |
 //! | `release` | how a call ends, and its record |
 //! | `resume` | answered calls of a daemon that was killed are taken over |
 //! | `recover` | its other calls get their records |
 //! | `view` | calls as the API shows them |
 
+mod dialled;
 mod dialog;
 mod digits;
 mod early;
@@ -50,16 +54,20 @@ mod refresh;
 mod release;
 mod resume;
 mod ringing;
+mod routing;
 pub mod session_timer;
 mod setup;
 mod table;
 mod transfer;
+mod trunk_leg;
 mod view;
 
+pub use dialled::dialled;
 pub(crate) use dialog::capabilities;
 pub(crate) use fork::rank;
 pub use recover::Recovery;
 pub(crate) use ringing::relayed_failure;
+pub use routing::Usage;
 pub(crate) use setup::{Admission, admit_request};
 
 use crate::core::World;
@@ -288,6 +296,16 @@ impl Calls {
             Role::Join => call.join_response(cx, tx, &response),
         });
         known.is_some()
+    }
+
+    /// A request was sent again, with credentials: another transaction stands for it.
+    pub fn replace_client(&mut self, world: &mut World, old: ClientTx, new: ClientTx) {
+        let Some((slot, role)) = self.table.index.client(old) else { return };
+        self.with(world, slot, |call, cx| {
+            cx.index.remove_client(old);
+            cx.index.add_client(new, cx.slot, role);
+            call.replace_client(old, new);
+        });
     }
 
     /// A request was never answered, or could not be sent: as if `status` came.

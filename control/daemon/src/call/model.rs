@@ -13,6 +13,7 @@ use super::resume::Kept;
 use super::session_timer::Session;
 use super::table::{Index, Role, Slot};
 use super::transfer::{Join, Note, Transfer};
+use super::trunk_leg::TrunkLeg;
 use crate::core::World;
 use crate::media::CallKey;
 use core::time::Duration;
@@ -85,6 +86,8 @@ pub(super) struct Branch {
     pub(super) settled: bool,
     /// The Min-SE of a 422, s.
     pub(super) least_s: u32,
+    /// It goes over a trunk.
+    pub(super) trunk: Option<Box<TrunkLeg>>,
 }
 
 impl Branch {
@@ -104,6 +107,7 @@ impl Branch {
             offered: None,
             settled: false,
             least_s: 0,
+            trunk: None,
         }
     }
 }
@@ -222,6 +226,13 @@ pub(super) struct Call {
     pub(super) kept: Kept,
     /// An earlier daemon began it.
     pub(super) recovered: bool,
+    /// The trunk that it came over, among whose calls it counts until it is left.
+    pub(super) trunk_in: Option<usize>,
+    pub(super) left_trunk: bool,
+    /// Users among whose calls it counts.
+    pub(super) counted: Vec<String>,
+    /// No limit stops it.
+    pub(super) emergency: bool,
 }
 
 /// What a call works with besides itself.
@@ -247,8 +258,7 @@ impl Cx<'_> {
         fields: Fields,
         role: Role,
     ) -> Result<ClientTx, tandem_signalling::stack::StackError> {
-        let now = self.world.now;
-        let tx = self.world.stack.request_in_dialog(now, dialog, method, fields)?;
+        let tx = self.world.request_in_dialog(dialog, method, fields)?;
         self.index.add_client(tx, self.slot, role);
         Ok(tx)
     }
@@ -256,7 +266,7 @@ impl Cx<'_> {
     /// Sends BYE; its outcome does not matter to the call.
     pub(super) fn bye(&mut self, dialog: DialogId, fields: Fields) {
         let now = self.world.now;
-        if let Err(error) = self.world.stack.request_in_dialog(now, dialog, Method::Bye, fields) {
+        if let Err(error) = self.world.request_in_dialog(dialog, Method::Bye, fields) {
             tracing::debug!(call = %self.slot.id, %error, "no BYE could be sent");
             self.world.stack.drop_dialog(now, dialog);
         }
@@ -264,7 +274,7 @@ impl Cx<'_> {
 
     /// Acknowledges a 2xx.
     pub(super) fn ack(&mut self, dialog: DialogId, fields: Fields) {
-        if let Err(error) = self.world.stack.ack(self.world.now, dialog, fields) {
+        if let Err(error) = self.world.ack(dialog, fields) {
             tracing::debug!(call = %self.slot.id, %error, "no ACK could be sent");
         }
     }
@@ -357,6 +367,18 @@ impl Call {
         }
     }
 
+    /// Another transaction stands for a request in a dialog.
+    pub(super) fn replace_client(&mut self, old: ClientTx, new: ClientTx) {
+        for exchange in self.exchanges.iter_mut().filter(|it| it.client == old) {
+            exchange.client = new;
+        }
+        for watch in &mut self.watches {
+            if let Some((tx, _)) = watch.open.as_mut().filter(|(tx, _)| *tx == old) {
+                *tx = new;
+            }
+        }
+    }
+
     /// Whether an offer is on its way in either direction.
     pub(super) fn negotiates(&self) -> bool {
         self.is_joining()
@@ -384,7 +406,8 @@ impl Call {
             None => {
                 let hops = self.branches.iter().map(|branch| branch.place.next_hop_at());
                 let join = self.join.as_ref().and_then(|join| join.next_timeout());
-                hops.chain([self.rings_until, self.group_until, join]).flatten().min()
+                let own = [self.rings_until, self.group_until, join, self.next_silence()];
+                hops.chain(own).flatten().min()
             }
         }
     }

@@ -1,7 +1,7 @@
 //! Where a branch is called: along the flow of a registration, or at a server that is looked for
 //! (RFC 3263), one address after another until one of them answers (§4.3).
 
-use super::fork::{Event, State};
+use super::fork::State;
 use super::model::{Branch, Call, Cx, leg_of};
 use crate::locate::{Hop, LocateError, Located, Ticket};
 use core::time::Duration;
@@ -74,13 +74,21 @@ impl Branch {
     /// What leads to the server: the first route if there is one (RFC 3261 §8.1.2).
     fn next_uri(&self) -> String {
         let route = self.route.first().and_then(|it| NameAddr::parse(it.as_bytes()).ok());
-        route.map_or_else(|| self.target.clone(), |it| it.uri().as_str().to_owned())
+        let peer = || self.trunk.as_ref().map_or(&self.target, |leg| &leg.peer).clone();
+        route.map_or_else(peer, |it| it.uri().as_str().to_owned())
+    }
+
+    /// The target as it stands in a request line.
+    pub(super) fn request_uri(&self) -> String {
+        Uri::parse(&self.target)
+            .map_or_else(|_| self.target.clone(), |uri| uri.as_request_uri().into_owned())
     }
 }
 
 impl Call {
     /// Calls a branch, or looks for its server first.
     pub(super) fn call_branch(&mut self, cx: &mut Cx<'_>, branch: usize) -> Result<(), Reply> {
+        self.enter_trunk(cx, branch)?;
         match self.branches[branch].place {
             Place::Flow(flow) => return self.invite(cx, branch, flow, None),
             Place::Dialog(dialog, _) => return self.call_adopted(cx, branch, dialog),
@@ -124,7 +132,8 @@ impl Call {
         if let Err(reply) = outcome {
             let status = reply.status();
             self.branches[branch].refusal = Some(reply);
-            self.drive(cx, Event::Failure { branch, status }, None);
+            let event = self.failure_event(cx, branch, status);
+            self.drive(cx, event, None);
         }
     }
 
@@ -212,6 +221,15 @@ impl Call {
             cx.index.remove_client(tx);
         }
         cx.world.media.drop_leg(cx.world.now, self.key(), leg_of(branch));
+    }
+
+    /// The address that is tried gave no sign, and no other one is.
+    pub(super) fn hop_silent(&mut self, cx: &mut Cx<'_>, branch: usize) {
+        if let Some(hops) = self.branches[branch].hops()
+            && let Some((hop, _)) = &hops.current
+        {
+            cx.world.locator.note_failure(cx.world.now, hop);
+        }
     }
 
     /// The server of a branch answered.

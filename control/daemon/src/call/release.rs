@@ -78,6 +78,7 @@ impl Call {
             return;
         }
         self.ended = true;
+        self.leave_limits(cx);
         let (now, ended_at) = (cx.world.now, cx.world.wall);
         let cause = Cause { sip_status: status, text: text.to_owned(), by };
         let due = now + FIGURES_WITHIN;

@@ -9,7 +9,7 @@ use super::model::{Call, Cx, Side, leg_of};
 use super::release::{After, Why};
 use super::session_timer::{Policy, TIMER};
 use super::setup::is_sdp;
-use super::table::Role;
+use super::trunk_leg;
 use crate::media::{LegProfile, MediaError};
 use crate::record::ReleasedBy;
 use crate::snapshot::ControlEvent;
@@ -19,7 +19,6 @@ use tandem_signalling::header::Header;
 use tandem_signalling::message::Message;
 use tandem_signalling::method::Method;
 use tandem_signalling::stack::{Dialog, DialogId, Fields, Flow, NewRequest, Reply};
-use tandem_signalling::uri::Uri;
 
 /// Content type of session descriptions.
 pub(super) const SDP: &str = "application/sdp";
@@ -33,15 +32,16 @@ impl Call {
                 match action {
                     Action::Call(branch) => {
                         if let Err(reply) = self.call_branch(cx, branch) {
-                            events.push_back(Event::Failure { branch, status: reply.status() });
+                            let status = reply.status();
                             self.branches[branch].refusal = Some(reply);
+                            events.push_back(self.failure_event(cx, branch, status));
                         }
                     }
                     Action::Cancel(branch) => {
                         if let Some(tx) = self.branches[branch].tx {
                             cx.world.cancel_with(tx, cancel_fields(event, message));
                         } else if self.stop_search(cx, branch) || self.stop_trying(branch) {
-                            events.push_back(Event::Failure { branch, status: 487 });
+                            events.push_back(self.failure_event(cx, branch, 487));
                         }
                     }
                     Action::Relay(branch) => self.relay_provisional(cx, branch, message),
@@ -55,8 +55,8 @@ impl Call {
     }
 
     fn start_group_timer(&mut self, cx: &Cx<'_>) {
-        self.group_until =
-            self.fork.has_waiting().then(|| cx.world.now + cx.world.settings.ring_next);
+        let next = self.fork.has_waiting() && !self.calls_trunk();
+        self.group_until = next.then(|| cx.world.now + cx.world.settings.ring_next);
     }
 
     /// Sends the INVITE of a branch, or sends it again after a response that asks for something.
@@ -70,16 +70,27 @@ impl Call {
         let (key, leg, now) = (self.key(), leg_of(branch), cx.world.now);
         self.take_digits_for(cx, 0, self.caller.peer.info);
         cx.world.media.prepare_leg(key, leg, LegProfile { local: flow.local.ip() });
-        let sender = Sender::new(&self.invite, &self.from, self.caller.vouched);
-        let trusted = cx.world.settings.trusts(&flow);
-        let mut fields = sender.fields(trusted, cx.world.settings.show_identity);
+        let outbound = self.outbound(cx.world, branch);
+        let there = outbound.as_ref();
+        let aor = there.map_or(&self.from, |it| &it.aor);
+        let sender = Sender::new(&self.invite, aor, self.caller.vouched);
+        let trusted = cx.world.settings.trusts(&flow) || there.is_some_and(|it| it.trusted);
+        let hidden = there.is_some_and(|it| it.anonymous);
+        let mut fields = sender.fields(trusted, cx.world.settings.show_identity && !hidden);
         let private = sender.privacy().hides_history() && !trusted;
         history::push(&mut fields, &self.invite, &self.to, &self.steps(branch), private);
-        let from = sender.from(trusted);
         if let Some(replaces) = self.join.as_ref().and_then(|join| join.replaces()) {
             // RFC 3515 §2.4.1: what the Refer-To asks for; the dialog is one of the target's.
             fields.push("Replaces", replaces);
         }
+        let from = match hidden {
+            true => trunk_leg::anonymous(&mut fields, &self.invite, trusted),
+            false => sender.from(trusted),
+        };
+        let to = match there {
+            Some(there) => format!("<{}>", there.to),
+            None => party(self.invite.to().ok(), &self.to),
+        };
         headers::push_hops(&mut fields, &self.invite, &self.hop);
         // Nobody is there to whom early media could go.
         if self.announces_reliable(cx.world) && !self.is_joining() {
@@ -93,13 +104,9 @@ impl Call {
             self.branches[branch].offered = Some(offer.as_slice().into());
             fields = fields.body(SDP, offer);
         }
-        let target = Uri::parse(&self.branches[branch].target).map_or_else(
-            |_| self.branches[branch].target.clone(),
-            |uri| uri.as_request_uri().into_owned(),
-        );
-        let mut request = NewRequest::new(Method::Invite, target)
+        let mut request = NewRequest::new(Method::Invite, self.branches[branch].request_uri())
             .from(from)
-            .to(party(self.invite.to().ok(), &self.to))
+            .to(to)
             .max_forwards(self.max_forwards)
             .fields(fields);
         for route in &self.branches[branch].route {
@@ -108,16 +115,7 @@ impl Call {
         if let Some(response) = after {
             request = request.after(response);
         }
-        let tx = cx.world.stack.request(now, flow, request).map_err(|error| {
-            tracing::warn!(call = %self.id, %error, "a contact could not be called");
-            Reply::new(error.status())
-        })?;
-        self.branches[branch].tx = Some(tx);
-        if let Some(call_id) = cx.world.stack.call_id(tx) {
-            cx.world.shared.trace().leg(self.id, &call_id);
-        }
-        cx.index.add_client(tx, cx.slot, Role::Branch(branch));
-        Ok(())
+        self.send_invite(cx, branch, flow, request)
     }
 
     /// A response to the INVITE of a branch.
@@ -137,6 +135,10 @@ impl Call {
         }
         self.branches[branch].peer.learn(&response);
         self.take_digits_for(cx, leg_of(branch), self.branches[branch].peer.info);
+        self.trunk_alive(cx, branch, status);
+        if matches!(status, 401 | 407) && self.answer_challenge(cx, branch, &response) {
+            return;
+        }
         if status < 300
             && let Some(dialog) = dialog
             && !self.take_dialog(cx, branch, dialog, status)
@@ -189,6 +191,9 @@ impl Call {
             self.branches[branch].dialog = Some(dialog);
             self.branches[branch].settled = false;
             cx.index.add_dialog(dialog, cx.slot);
+            if let Some(leg) = &self.branches[branch].trunk {
+                cx.world.trunks.bind(dialog, leg.trunk, &leg.rows);
+            }
         }
         true
     }
@@ -214,7 +219,8 @@ impl Call {
         if self.winner != Some(branch) && !self.ended {
             cx.world.media.drop_leg(cx.world.now, self.key(), leg_of(branch));
         }
-        self.drive(cx, Event::Failure { branch, status }, None);
+        let event = self.failure_event(cx, branch, status);
+        self.drive(cx, event, None);
     }
 
     /// Passes ringing, progress and early media on.
@@ -294,6 +300,9 @@ impl Call {
         if self.caller.dialog != Some(dialog) {
             self.caller.dialog = Some(dialog);
             cx.index.add_dialog(dialog, cx.slot);
+            if let Some(trunk) = self.trunk_in {
+                cx.world.trunks.bind(dialog, trunk, &[]);
+            }
         }
         true
     }

@@ -11,6 +11,7 @@ use super::place::Place;
 use super::refresh;
 use super::release::After;
 use super::resume::Kept;
+use super::routing::{self, Way};
 use super::transfer::Party;
 use crate::config::types::Ring;
 use crate::core::World;
@@ -43,6 +44,8 @@ pub(crate) struct Admission {
     pub(crate) hop: String,
     /// Who vouches for who the caller is.
     pub(crate) vouched: Vouched,
+    /// Where it goes beyond the contacts of a user.
+    pub(crate) way: Way,
 }
 
 impl Admission {
@@ -56,6 +59,7 @@ impl Admission {
             max_forwards: world.settings.max_forwards,
             hop: world.hop_mark(to),
             vouched: Vouched::Nobody,
+            way: Way::default(),
         }
     }
 }
@@ -70,7 +74,7 @@ pub(super) fn admit(
     if world.stopping {
         return Err(Reply::new(503).header("Retry-After", "10"));
     }
-    if calls >= world.settings.max_calls {
+    if calls >= world.settings.max_calls && !routing::is_emergency(world, request) {
         let warning = "399 tandem \"As many calls as call.max_calls allows\"";
         return Err(Reply::new(503).header("Retry-After", "10").header("Warning", warning));
     }
@@ -88,13 +92,23 @@ pub(crate) fn admit_request(
     flow: &Flow,
 ) -> Result<Admission, Reply> {
     let max_forwards = check_hops(world, request)?;
-    let Callee { to, known, foreign } = callee(world, request, flow)?;
+    let trunk_in = world.trunks.identify(flow, request);
+    let Callee { to, known, foreign, dialled } = callee(world, request, flow, trunk_in)?;
     // A call that came around has lost its credentials on the way: the loop is told before they
     // are asked for.
     let hop = check_loop(world, request, flow, &to)?;
-    let (from, vouched) = caller(world, request, flow)?;
+    let (from, vouched) = match trunk_in {
+        Some(trunk) => routing::caller_over(world, trunk, request, flow),
+        None => caller(world, request, flow)?,
+    };
     Privacy::of(request).check()?;
-    Ok(Admission { from, to, known, foreign, max_forwards, hop, vouched })
+    let way = Way { trunk_in, ..Way::default() };
+    let mut admission = Admission { from, to, known, foreign, max_forwards, hop, vouched, way };
+    if !admission.known {
+        let random = world.draw();
+        routing::route(world, &dialled, random, &mut admission);
+    }
+    Ok(admission)
 }
 
 /// RFC 3261 §16.3 step 3.
@@ -175,22 +189,32 @@ struct Callee {
     to: String,
     known: bool,
     foreign: Option<String>,
+    dialled: String,
 }
 
 /// Who is called: a user of ours, by the user part of the Request-URI, or somebody of another
 /// domain if that is allowed.
-fn callee(world: &World, request: &Message, flow: &Flow) -> Result<Callee, Reply> {
+fn callee(
+    world: &World,
+    request: &Message,
+    flow: &Flow,
+    trunk: Option<usize>,
+) -> Result<Callee, Reply> {
     let uri = request.uri().map_err(|_| Reply::new(400).reason("Malformed Request-URI"))?;
-    if uri.scheme() != Scheme::Sip {
+    if !matches!(uri.scheme(), Scheme::Sip | Scheme::Tel) {
         // sips asks for TLS on every hop, which is not offered here.
         return Err(Reply::new(416));
     }
-    if !world.settings.is_own_host(&uri.host(), flow) {
+    // A trunk may name its own domain, and a telephone number has none.
+    let anywhere = trunk.is_some() || uri.scheme() == Scheme::Tel;
+    if !anywhere && !world.settings.is_own_host(&uri.host(), flow) {
         return foreign(world, &uri);
     }
-    let Some(user) = uri.user_decoded() else { return Err(Reply::new(484)) };
-    let known = world.registrar.knows(&user);
-    Ok(Callee { to: world.settings.aor(&user), known, foreign: None })
+    let Some(dialled) = routing::asked_for(world, trunk, request, &uri) else {
+        return Err(Reply::new(484));
+    };
+    let (to, known) = routing::party_of(world, &dialled);
+    Ok(Callee { to, known, foreign: None, dialled })
 }
 
 /// Whoever calls anywhere for anybody is abused, so that has to be allowed.
@@ -201,7 +225,12 @@ fn foreign(world: &World, uri: &Uri<'_>) -> Result<Callee, Reply> {
         return Err(reply.header("Warning", warning));
     }
     let target = uri.as_request_uri().into_owned();
-    Ok(Callee { to: uri.address_of_record(), known: true, foreign: Some(target) })
+    Ok(Callee {
+        to: uri.address_of_record(),
+        known: true,
+        foreign: Some(target),
+        dialled: String::new(),
+    })
 }
 
 /// Whom a transferred party may call, for the transferor answers for it.
@@ -211,10 +240,16 @@ pub(super) fn admit_transfer(
     party: &Party,
 ) -> Result<Admission, Reply> {
     let max_forwards = check_hops(world, invite)?;
-    let Callee { to, known, foreign } = callee(world, invite, &party.flow)?;
+    let Callee { to, known, foreign, dialled } = callee(world, invite, &party.flow, None)?;
     let hop = check_loop(world, invite, &party.flow, &to)?;
     let (from, vouched) = (party.aor.clone(), party.vouched);
-    Ok(Admission { from, to, known, foreign, max_forwards, hop, vouched })
+    let way = Way::default();
+    let mut admission = Admission { from, to, known, foreign, max_forwards, hop, vouched, way };
+    if !admission.known {
+        let random = world.wall.as_microsecond().unsigned_abs();
+        routing::route(world, &dialled, random, &mut admission);
+    }
+    Ok(admission)
 }
 
 impl Admission {
@@ -228,6 +263,7 @@ impl Admission {
             max_forwards: world.settings.max_forwards,
             hop: world.hop_mark(to),
             vouched: party.vouched,
+            way: Way::default(),
         }
     }
 }
@@ -296,6 +332,10 @@ pub(super) fn call(
         hop: admission.hop.clone(),
         kept: Kept::default(),
         recovered: false,
+        trunk_in: None,
+        left_trunk: false,
+        counted: Vec::new(),
+        emergency: admission.way.emergency,
     }
 }
 
@@ -303,6 +343,9 @@ pub(super) fn call(
 fn branches(world: &World, admission: &Admission) -> (Vec<Branch>, Vec<u16>) {
     if let Some(target) = &admission.foreign {
         return (vec![Branch::to_uri(target.clone())], vec![1000]);
+    }
+    if !admission.way.candidates.is_empty() {
+        return routing::branches(world, &admission.way);
     }
     let contacts = world.registrar.contacts(&admission.to);
     let limit = world.settings.max_branches.min(fork::MAX_BRANCHES);
@@ -343,6 +386,9 @@ impl Call {
             let told = cx.world.tells_who_exists(&self.caller.flow);
             let status = if told { 404 } else { 480 };
             return self.refuse(cx, Reply::new(status), "no such user");
+        }
+        if let Err((reply, text)) = self.enter_limits(cx, admission) {
+            return self.refuse(cx, reply, text);
         }
         if self.branches.is_empty() {
             return self.refuse(cx, Reply::new(480), "not registered");

@@ -7,6 +7,7 @@ mod bans;
 mod client;
 mod demo;
 mod listing;
+mod routing;
 pub mod run;
 pub mod runfile;
 mod sibling;
@@ -113,6 +114,7 @@ Examples:
   tandem calls                           what is being talked about now
   tandem records --party alice --json    ended calls of alice, for programs
   tandem trace 0672f3c4a1b2c3d4          the messages of that call, leg by leg
+  tandem route 030123456 --from alice    where a call would go, and why
   tandem top                             live screen of calls, packets and quality
   tandem check                           what this machine can do and what to change
 
@@ -153,6 +155,10 @@ enum Command {
     /// Who is banned; ban and forgive by hand.
     #[command(subcommand)]
     Bans(bans::BansCommand),
+    /// Trunks and how they stand.
+    Trunks(routing::TrunksArgs),
+    /// Say step by step where a call to a number goes.
+    Route(routing::RouteArgs),
     /// Live screen: calls, packets, loss, jitter, MOS, drops by reason.
     Top(crate::top::TopArgs),
     /// Say what this machine can run and what to change.
@@ -216,6 +222,8 @@ fn dispatch(cli: Cli) -> CliResult {
         Command::Registrations(args) => listing::registrations(&args),
         Command::Trace(args) => trace::run(&args),
         Command::Bans(command) => bans::run(&command),
+        Command::Trunks(args) => routing::trunks(&args),
+        Command::Route(args) => routing::route(&args),
         Command::Top(args) => crate::top::run(&args),
         Command::Check(args) => crate::check::run(&args),
     }

@@ -7,6 +7,7 @@ use crate::guard;
 use crate::locate::LocatorConfig;
 use crate::locate::dns::DnsConfig;
 use crate::net::Addresses;
+use crate::trunk::Routing;
 use core::time::Duration;
 use std::net::IpAddr;
 use tandem_signalling::locate::{Family, Support};
@@ -88,6 +89,10 @@ pub struct Settings {
     pub next_hop: Duration,
     /// Whether users may call other domains.
     pub foreign_domains: bool,
+    /// Calls of one user; 0 for any number.
+    pub max_calls_per_user: usize,
+    /// Numbers, trunks and routes.
+    pub routing: Routing,
     /// How other servers are found.
     pub locator: LocatorConfig,
 }
@@ -143,6 +148,8 @@ impl Settings {
             call_lines_per_s: config.log.call_lines_per_s,
             next_hop: Duration::from_millis(config.dns.next_hop_ms.into()),
             foreign_domains: call.foreign_domains,
+            max_calls_per_user: count(call.max_calls_per_user),
+            routing: Routing::new(config),
             locator: locator_config(config),
         }
     }

@@ -29,6 +29,7 @@ impl Switch {
             locate: self.locate_stats(),
             guard: self.world.guard.stats(self.world.now),
             engine: self.world.media.engine_view(),
+            trunks: self.world.trunks.views(self.world.now),
         }
     }
 

@@ -12,9 +12,11 @@ use crate::logging::Redacted;
 use crate::media::{MediaConfig, MediaEvent, MediaPlane};
 use crate::registrar::{self, Registrar, bindings::Change};
 use crate::relay::Relays;
+use crate::route::{Origin, RouteView};
 use crate::snapshot::{ControlEvent, Query, Shared};
 use crate::store::users::UserList;
 use crate::trace::Direction;
+use crate::trunk;
 use core::time::Duration;
 use jiff::Timestamp;
 use std::collections::VecDeque;
@@ -141,6 +143,7 @@ impl Switch {
             self.world.registrar.next_timeout(),
             self.world.media.next_timeout(),
             self.world.locator.next_timeout(),
+            self.world.trunks.next_timeout(),
             self.calls.next_timeout(),
             self.relays.next_timeout(),
             self.recovery.next_timeout(),
@@ -168,6 +171,9 @@ impl Switch {
         }
         if due(self.world.locator.next_timeout()) {
             self.world.locator.handle_timeout(now);
+        }
+        if due(self.world.trunks.next_timeout()) {
+            trunk::handle_timeout(&mut self.world);
         }
         if due(self.calls.next_timeout()) {
             self.calls.handle_timeout(&mut self.world);
@@ -226,7 +232,11 @@ impl Switch {
         loop {
             let Some(output) = self.world.stack.poll_output() else {
                 let (ticket, found) = self.world.locator.poll(self.world.now)?;
-                self.calls.handle_located(&mut self.world, ticket, found);
+                if self.world.trunks.waits_for(ticket) {
+                    trunk::handle_located(&mut self.world, ticket, found);
+                } else {
+                    self.calls.handle_located(&mut self.world, ticket, found);
+                }
                 continue;
             };
             match output {
@@ -254,8 +264,12 @@ impl Switch {
             Event::Ack { dialog, request } => calls.handle_ack(world, dialog, &request),
             Event::Cancelled { tx, request } => calls.handle_cancelled(world, tx, &request),
             Event::Response { tx, dialog, response, .. }
-                if relays.handle_response(world, tx, dialog, &response) => {}
+                if trunk::handle_response(world, tx, &response)
+                    || relays.handle_response(world, tx, dialog, &response) => {}
             Event::Response { tx, dialog, response, .. } => {
+                if let Some(repeated) = world.repeat_in_dialog(tx, &response) {
+                    return calls.replace_client(world, tx, repeated);
+                }
                 let answers = response.method() == Method::Invite
                     && response.status().is_some_and(|status| (200..300).contains(&status));
                 if !calls.handle_response(world, tx, dialog, response)
@@ -272,12 +286,14 @@ impl Switch {
             }
             // RFC 3261 §8.1.3.1: as if 408, as if 503.
             Event::TimedOut { tx } => {
-                if !relays.handle_no_response(world, tx, 408) {
+                if !trunk::handle_lost(world, tx, 408) && !relays.handle_no_response(world, tx, 408)
+                {
                     calls.handle_no_response(world, tx, 408);
                 }
             }
             Event::TransportFailed { tx } => {
-                if !relays.handle_no_response(world, tx, 503) {
+                if !trunk::handle_lost(world, tx, 503) && !relays.handle_no_response(world, tx, 503)
+                {
                     calls.handle_no_response(world, tx, 503);
                 }
             }
@@ -292,6 +308,7 @@ impl Switch {
     }
 
     fn handle_dialog_end(&mut self, dialog: DialogId, cause: DialogEnd) {
+        self.world.trunks.unbind(dialog);
         if cause == DialogEnd::Unknown {
             self.calls.handle_dialog_lost(&mut self.world, dialog);
         }
@@ -453,6 +470,10 @@ impl Switch {
             Query::Forgive(source, reply) => {
                 drop(reply.send(self.world.guard.forgive(at.0, source)));
             }
+            Query::Trunks(reply) => drop(reply.send(self.world.trunks.views(self.world.now))),
+            Query::Route { number, from, reply } => {
+                drop(reply.send(self.explain_route(&number, from.as_deref())));
+            }
             Query::Registrations(reply) => drop(reply.send(self.world.registrar.registrations())),
         }
     }
@@ -466,12 +487,15 @@ impl Switch {
         self.world.media.reconfigure(media);
         self.world.locator.reconfigure(settings.locator.clone());
         self.world.guard.set_policy(self.world.now, settings.guard.clone());
+        let random = self.world.draw();
+        self.world.trunks.configure(self.world.now, &settings.routing, random);
         self.world.settings = settings;
     }
 
     /// Takes no new calls; those that are up go on.
     pub fn begin_drain(&mut self) {
         self.world.stopping = true;
+        trunk::unregister(&mut self.world);
     }
 
     /// Whether no call is left.
@@ -480,9 +504,28 @@ impl Switch {
         self.calls.is_empty()
     }
 
+    /// Where a call of `from`, a user or `trunk:NAME`, to a number would go now, and why.
+    #[must_use]
+    pub fn explain_route(&self, number: &str, from: Option<&str>) -> RouteView {
+        let world = &self.world;
+        let trunk = from.and_then(|from| from.strip_prefix("trunk:"));
+        let origin = match trunk.and_then(|name| world.trunks.find(name)) {
+            Some(trunk) => Origin::Trunk(trunk),
+            None => Origin::User(from.unwrap_or_default()),
+        };
+        let dialled = tandem_signalling::uri::Uri::parse(number).ok();
+        let dialled = dialled.as_ref().and_then(call::dialled);
+        let dialled = dialled.unwrap_or_else(|| number.to_owned());
+        // Among equals a call draws; what is shown is one of the possible orders.
+        let random = world.wall.as_microsecond().unsigned_abs();
+        let decision = world.trunks.decide(world.now, &world.registrar, &dialled, origin, random);
+        world.trunks.router().explain(&decision, from)
+    }
+
     /// Begins to stop: no new calls, all calls are ended.
     pub fn begin_stop(&mut self) {
         self.world.stopping = true;
+        trunk::unregister(&mut self.world);
         self.calls.release_all(&mut self.world);
         self.relays.release_all(&mut self.world);
     }
@@ -490,7 +533,10 @@ impl Switch {
     /// Whether everybody has answered to the end of the calls.
     #[must_use]
     pub fn is_quiet(&self) -> bool {
-        self.calls.is_empty() && self.relays.is_empty() && self.world.stack.counters().dialogs == 0
+        self.calls.is_empty()
+            && self.relays.is_empty()
+            && self.world.stack.counters().dialogs == 0
+            && !self.world.trunks.is_unregistering()
     }
 
     /// Ends the engine, unless it still relays calls of an earlier daemon.

@@ -1,6 +1,7 @@
 //! What every call works with: time, stack, media, registrar, journal, settings.
 
 use super::settings::Settings;
+use crate::call::Usage;
 use crate::call::id::CallId;
 use crate::guard::Guard;
 use crate::journal::Journal;
@@ -10,6 +11,7 @@ use crate::media::MediaPlane;
 use crate::net::PeerNames;
 use crate::registrar::Registrar;
 use crate::snapshot::Shared;
+use crate::trunk::Trunks;
 use jiff::Timestamp;
 use sha2::{Digest, Sha256};
 use std::sync::Arc;
@@ -32,6 +34,10 @@ pub struct World {
     pub registrar: Registrar,
     /// Where requests go that no registration leads.
     pub locator: Locator,
+    /// Calls of each user.
+    pub usage: Usage,
+    /// Other switches and providers, and the rules that lead to them.
+    pub trunks: Trunks,
     /// What must survive.
     pub journal: Journal,
     /// What keeps attackers and too many calls out.
@@ -50,6 +56,8 @@ pub struct World {
     pub call_lines: LineBound,
     secret: [u8; 32],
     drawn: u64,
+    /// Numbers that were drawn.
+    draws: u64,
 }
 
 impl World {
@@ -61,13 +69,15 @@ impl World {
         (boot, secret): (u64, [u8; 32]),
     ) -> Self {
         let call_lines = LineBound::new(settings.call_lines_per_s);
-        Self {
+        let mut world = Self {
             now,
             wall,
             stack,
             media,
             registrar,
             locator,
+            trunks: Trunks::default(),
+            usage: Usage::default(),
             journal,
             guard: Guard::new(settings.guard.clone(), keyed(&secret, b"guard", b"")),
             shared,
@@ -78,7 +88,17 @@ impl World {
             call_lines,
             secret,
             drawn: 0,
-        }
+            draws: 0,
+        };
+        let random = world.draw();
+        world.trunks = Trunks::new(now, &world.settings.routing, random);
+        world
+    }
+
+    /// A number that nobody can foresee.
+    pub fn draw(&mut self) -> u64 {
+        self.draws += 1;
+        keyed(&self.secret, b"draw", &self.draws.to_be_bytes())
     }
 
     /// Answers a request; gives the dialog that the answer opened or confirmed. What the stack
@@ -147,8 +167,8 @@ impl World {
     /// Acknowledges and ends a dialog that nobody wants: a 2xx that came when its call was over.
     pub fn hang_up(&mut self, dialog: DialogId) {
         // A dialog that was acknowledged before needs no second one.
-        let _ = self.stack.ack(self.now, dialog, Fields::new());
-        let bye = self.stack.request_in_dialog(self.now, dialog, Method::Bye, Fields::new());
+        let _ = self.ack(dialog, Fields::new());
+        let bye = self.request_in_dialog(dialog, Method::Bye, Fields::new());
         if bye.is_err() {
             self.stack.drop_dialog(self.now, dialog);
         }

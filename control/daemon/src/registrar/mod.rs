@@ -20,6 +20,7 @@ use crate::core::Settings;
 use crate::guard::{AuthNote, Sites, Source};
 use crate::net::Addresses;
 use crate::record::Registration;
+use crate::route::Directory;
 use crate::store::users::{UserList, UserMap};
 use bindings::{Binding, Bindings};
 use core::time::Duration;
@@ -89,6 +90,19 @@ impl Registrar {
     #[must_use]
     pub fn knows(&self, user: &str) -> bool {
         self.users.load().find(user, &self.realm).is_some()
+    }
+
+    /// The numbers of a user.
+    #[must_use]
+    pub fn numbers_of(&self, user: &str) -> Vec<String> {
+        let users = self.users.load();
+        users.find(user, &self.realm).map(|user| user.numbers.clone()).unwrap_or_default()
+    }
+
+    /// Who is known in a realm, without any registration.
+    #[must_use]
+    pub fn directory(users: &UserList, realm: &str) -> impl Directory + use<> {
+        Realm { users: users.clone(), realm: realm.to_owned() }
     }
 
     /// The contacts of an address of record, highest priority first.
@@ -228,6 +242,33 @@ impl Registrar {
             flow.local = local;
         }
         Some(flow)
+    }
+}
+
+impl Directory for Registrar {
+    fn knows(&self, user: &str) -> bool {
+        Self::knows(self, user)
+    }
+
+    fn owner_of(&self, number: &str) -> Option<String> {
+        self.users.load().owner_of(number, &self.realm).map(str::to_owned)
+    }
+}
+
+/// The users of a realm.
+#[derive(Debug)]
+struct Realm {
+    users: UserList,
+    realm: String,
+}
+
+impl Directory for Realm {
+    fn knows(&self, user: &str) -> bool {
+        self.users.load().find(user, &self.realm).is_some()
+    }
+
+    fn owner_of(&self, number: &str) -> Option<String> {
+        self.users.load().owner_of(number, &self.realm).map(str::to_owned)
     }
 }
 

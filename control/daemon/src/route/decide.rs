@@ -86,6 +86,17 @@ impl Rule {
     }
 }
 
+/// Whether a trunk can take a call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// It can.
+    Ready,
+    /// After all others, and why: it failed lately.
+    Last(String),
+    /// It cannot, and why.
+    Out(String),
+}
+
 /// What rules know of a trunk.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TrunkHead {
@@ -154,6 +165,8 @@ pub struct Decision {
     pub any_rule: bool,
     /// Rules whose trunk cannot take the call, and why.
     pub excluded: Vec<(usize, String)>,
+    /// Rules whose trunk is tried after the others, and why.
+    pub put_last: Vec<(usize, String)>,
     /// Where the call goes.
     pub outcome: Outcome,
 }
@@ -204,15 +217,15 @@ impl Router {
         &self.trunks
     }
 
-    /// Decides. `standing` says why a trunk cannot take a call now, if so; it is told whether the
-    /// number is an emergency number, which no limit stops. `random` decides among equals.
+    /// Decides. `standing` says whether a trunk can take a call now; it is told whether the number
+    /// is an emergency number, which no limit stops. `random` decides among equals.
     #[must_use]
     pub fn decide(
         &self,
         directory: &dyn Directory,
         dialled: &str,
         origin: Origin<'_>,
-        standing: &dyn Fn(usize, bool) -> Option<String>,
+        standing: &dyn Fn(usize, bool) -> Standing,
         random: u64,
     ) -> Decision {
         let mut decision = Decision {
@@ -222,6 +235,7 @@ impl Router {
             passed_over: Vec::new(),
             any_rule: false,
             excluded: Vec::new(),
+            put_last: Vec::new(),
             outcome: Outcome::Nobody,
         };
         if directory.knows(dialled) {
@@ -272,33 +286,41 @@ impl Router {
         &self,
         ordered: &[usize],
         number: &str,
-        standing: &dyn Fn(usize, bool) -> Option<String>,
+        standing: &dyn Fn(usize, bool) -> Standing,
         decision: &mut Decision,
     ) -> Outcome {
         let emergency = decision.is_emergency();
-        let mut candidates = Vec::new();
+        let (mut candidates, mut last) = (Vec::new(), Vec::new());
         for &index in ordered {
             let rule = &self.rules[index];
             let trunk = match &rule.target {
                 Target::Trunk(trunk) => *trunk,
                 // Behind a trunk it would never ring: a trunk's answers are final or not its own.
-                Target::User(_) if !candidates.is_empty() => continue,
+                Target::User(_) if !candidates.is_empty() || !last.is_empty() => continue,
                 Target::User(name) => {
                     return Outcome::User { name: name.clone(), by: By::Rule(index) };
                 }
             };
             let Some(head) = self.trunks.get(trunk) else { continue };
-            if let Some(why) = standing(trunk, emergency) {
-                decision.excluded.push((index, why));
-                continue;
-            }
-            candidates.push(Candidate {
+            let place = match standing(trunk, emergency) {
+                Standing::Ready => &mut candidates,
+                Standing::Last(why) => {
+                    decision.put_last.push((index, why));
+                    &mut last
+                }
+                Standing::Out(why) => {
+                    decision.excluded.push((index, why));
+                    continue;
+                }
+            };
+            place.push(Candidate {
                 rule: index,
                 trunk,
                 number: self.plan.format(&rule.rewrite(number), head.format),
                 failover: rule.failover.clone().unwrap_or_else(|| head.failover.clone()),
             });
         }
+        candidates.append(&mut last);
         match (candidates.is_empty(), decision.excluded.is_empty()) {
             (false, _) => Outcome::Trunks(candidates),
             (true, false) => Outcome::NoTrunk,
@@ -357,7 +379,7 @@ mod tests {
     }
 
     fn decide(router: &Router, dialled: &str, origin: Origin<'_>) -> Decision {
-        router.decide(&People, dialled, origin, &|_, _| None, 1)
+        router.decide(&People, dialled, origin, &|_, _| Standing::Ready, 1)
     }
 
     fn trunks(decision: &Decision) -> Vec<(usize, &str)> {
@@ -425,19 +447,33 @@ mod tests {
     fn trunks_that_cannot_serve_are_left_out_with_the_reason() {
         let second = Rule { rank: Rank { priority: 20, weight: 1 }, ..rule("+49", 1) };
         let router = router(vec![rule("+49", 0), second]);
-        let down = |trunk: usize, _| (trunk == 0).then(|| "not registered".to_owned());
+        let down = |trunk: usize, _| match trunk {
+            0 => Standing::Out("not registered".to_owned()),
+            _ => Standing::Ready,
+        };
         let decision = router.decide(&People, "+498999", ALICE, &down, 1);
         assert_eq!(trunks(&decision)[0].0, 1);
         assert_eq!(decision.excluded, [(0, "not registered".to_owned())]);
-        let none = router.decide(&People, "+498999", ALICE, &|_, _| Some("full".into()), 1);
+        let full = |_, _| Standing::Out("full".into());
+        let none = router.decide(&People, "+498999", ALICE, &full, 1);
         assert_eq!((none.outcome, none.excluded.len()), (Outcome::NoTrunk, 2));
+        let failed = |trunk: usize, _| match trunk {
+            0 => Standing::Last("no answer".to_owned()),
+            _ => Standing::Ready,
+        };
+        let decision = router.decide(&People, "+498999", ALICE, &failed, 1);
+        assert_eq!(trunks(&decision), [(1, "08999"), (0, "+498999")]);
+        assert_eq!(decision.put_last, [(0, "no answer".to_owned())]);
     }
 
     #[test]
     fn emergency_numbers_pass_limits_and_take_anybodys_rule() {
         let others = Rule { from: vec![Who::User("bob".into())], ..rule("112", 0) };
         let router = router(vec![others]);
-        let full = |_, emergency: bool| (!emergency).then(|| "max_calls".to_owned());
+        let full = |_, emergency: bool| match emergency {
+            true => Standing::Ready,
+            false => Standing::Out("max_calls".to_owned()),
+        };
         let decision = router.decide(&People, "112", ALICE, &full, 1);
         assert!(decision.is_emergency() && decision.any_rule);
         assert_eq!(trunks(&decision), [(0, "112")]);

@@ -158,6 +158,9 @@ impl Router {
         for (rule, why) in &decision.excluded {
             steps.push(format!("trunk {} is left out: {why}", self.target(*rule)));
         }
+        for (rule, why) in &decision.put_last {
+            steps.push(format!("trunk {} comes last: {why}", self.target(*rule)));
+        }
         match &decision.outcome {
             Outcome::User { name, .. } => {
                 steps.push(format!("the [[route]] leads to the user {name}, whose contacts ring"));
@@ -220,7 +223,7 @@ impl Router {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::route::decide::{Directory, Origin, TrunkHead};
+    use crate::route::decide::{Directory, Origin, Standing, TrunkHead};
     use crate::route::failover::Failover;
     use crate::route::number::{NumberFormat, NumberPlan};
     use crate::route::order::Rank;
@@ -264,7 +267,11 @@ mod tests {
 
     fn explain(dialled: &str) -> RouteView {
         let router = router();
-        let down = |trunk, _| (trunk == 0).then(|| "not registered".to_owned());
+        let down = |trunk, _| match trunk {
+            0 => Standing::Out("not registered".to_owned()),
+            1 => Standing::Last("it did not answer".to_owned()),
+            _ => Standing::Ready,
+        };
         let decision = router.decide(&Nobody, dialled, Origin::User("bob"), &down, 1);
         router.explain(&decision, Some("bob"))
     }
@@ -282,8 +289,9 @@ mod tests {
                  it is for alice alone",
                 "the longest prefix with a [[route]] is +49",
                 "trunk first is left out: not registered",
-                "1. trunk second gets +49301234 (priority 2, weight 1)",
-                "2. trunk third gets +49301234 (priority 3, weight 1)",
+                "trunk second comes last: it did not answer",
+                "1. trunk third gets +49301234 (priority 3, weight 1)",
+                "2. trunk second gets +49301234 (priority 2, weight 1)",
                 "the next one is tried after 408, 5xx, or no answer",
             ]
         );

@@ -14,7 +14,7 @@ pub enum Cause {
     /// All of a class: 5 for 5xx.
     Class(u16),
     /// A cause of Q.850 in a Reason header (RFC 3326).
-    Q850(u16),
+    Q850(u32),
 }
 
 impl FromStr for Cause {
@@ -89,7 +89,7 @@ impl Failover {
 
     /// Whether this answer means that the next one is tried.
     #[must_use]
-    pub fn goes_on(&self, status: u16, q850: Option<u16>) -> bool {
+    pub fn goes_on(&self, status: u16, q850: Option<u32>) -> bool {
         self.0.iter().any(|cause| match *cause {
             Cause::Status(it) => it == status,
             Cause::Class(class) => class == status / 100,

@@ -17,7 +17,7 @@ pub mod number;
 pub mod order;
 pub mod tree;
 
-pub use decide::{Candidate, Decision, Directory, Origin, Outcome, Router, Rule, Target};
+pub use decide::{Candidate, Decision, Directory, Origin, Outcome, Router, Rule, Standing, Target};
 pub use explain::RouteView;
 pub use failover::Failover;
 pub use number::{Kind, Normalised, NumberFormat, NumberPlan};

@@ -282,6 +282,15 @@ impl Stack {
         }
     }
 
+    /// The URI by which a user of ours is reached on `flow`, as for a Contact that is registered
+    /// elsewhere.
+    #[must_use]
+    pub fn contact_uri(&self, flow: &Flow, user: &str) -> String {
+        let contact = self.contact(flow);
+        let uri = contact.trim_start_matches("<sip:").trim_end_matches('>');
+        format!("sip:{user}@{uri}")
+    }
+
     /// Sends the request for the first time and starts its timers.
     pub(super) fn start_client(&mut self, now: Instant, key: Key) {
         self.avoid_large_datagram(now, key);

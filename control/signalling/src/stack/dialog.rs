@@ -243,6 +243,12 @@ impl Dialog {
         self.ack_due.is_some()
     }
 
+    /// The Request-URI of our next request: the remote target, or a strict router before it.
+    #[must_use]
+    pub fn request_uri(&self) -> String {
+        self.request_path().0
+    }
+
     /// The URI that the next request is sent to: the first route, else the remote target.
     #[must_use]
     pub fn next_hop(&self) -> &str {

@@ -254,8 +254,7 @@ impl Transfer {
 
 /// Sends a NOTIFY; its outcome does not matter to the call.
 pub(in crate::call) fn send_notify(cx: &mut Cx<'_>, dialog: DialogId, fields: Fields) {
-    let now = cx.world.now;
-    if let Err(error) = cx.world.stack.request_in_dialog(now, dialog, Method::Notify, fields) {
+    if let Err(error) = cx.world.request_in_dialog(dialog, Method::Notify, fields) {
         tracing::debug!(call = %cx.slot.id, %error, "no NOTIFY could be sent");
     }
 }

@@ -229,7 +229,7 @@ fn nobody_calls_in_anothers_name() {
 fn other_domains_and_schemes_are_refused() {
     let mut bench = Bench::new();
     for (uri, status) in
-        [("sip:bob@elsewhere.example", 404), ("tel:+4912345", 416), ("sip:tandem", 484)]
+        [("sip:bob@elsewhere.example", 404), ("sips:bob@tandem", 416), ("sip:tandem", 484)]
     {
         let request = NewRequest::new(Method::Invite, uri).from("<sip:alice@tandem>");
         bench.send(ALICE, request);

@@ -23,6 +23,7 @@ mod sockets;
 mod subscription;
 mod topology;
 mod transfer;
+mod trunks;
 
 use super::{Parts, Settings, Switch};
 use crate::config::Config;
