@@ -239,7 +239,7 @@ impl LocalEngine {
     /// The engine is ready: says so once.
     pub(super) fn attached(&mut self, now: Instant) {
         let State::Up(session) = &mut self.state else { return };
-        session.phase = Phase::Ready;
+        session.ready();
         let mut found = std::mem::take(&mut session.found);
         let wanted = found.iter().filter(|it| self.desired.is_wanted(it.handle)).count();
         session.reinstalled = session.reinstalled.saturating_sub(wanted);

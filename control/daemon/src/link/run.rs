@@ -140,9 +140,10 @@ impl LocalEngine {
                 let installed = Installed { handle, context, local_rtp, latched_rtp, latched_rtcp };
                 if sequence != 0 {
                     session.unanswered.remove(&sequence);
+                    session.installed(handle);
                 } else {
                     session.audit_saw(handle);
-                    if session.phase == Phase::Installing {
+                    if session.held_before(handle) {
                         session.found.push(installed);
                     }
                 }

@@ -81,6 +81,8 @@ pub(super) struct Session {
     pub(super) unanswered: HashSet<u64>,
     pub(super) reinstalled: usize,
     pub(super) found: Vec<Installed>,
+    /// Installed since the greeting: a running audit shows these too.
+    installed: HashSet<Handle>,
     /// Per worker: what its running audit has shown so far; `None` when no audit runs.
     audits: Vec<Option<HashSet<Handle>>>,
     /// Events that each worker has lost, as known.
@@ -134,6 +136,7 @@ impl Session {
             unanswered: HashSet::new(),
             reinstalled: 0,
             found: Vec::new(),
+            installed: HashSet::new(),
             audits: vec![None; lanes.len()],
             events_lost: lanes.iter().map(lost_by).collect(),
             heartbeats: vec![(0, 0); lanes.len()],
@@ -165,6 +168,24 @@ impl Session {
             lane.push(Command::Audit, 0);
             self.audits[usize::from(worker)] = Some(HashSet::new());
         }
+    }
+
+    /// A command of the installation was carried out.
+    pub(super) fn installed(&mut self, handle: Handle) {
+        if self.phase == Phase::Installing {
+            self.installed.insert(handle);
+        }
+    }
+
+    /// Whether what an audit shows was there before the greeting.
+    pub(super) fn held_before(&self, handle: Handle) -> bool {
+        self.phase == Phase::Installing && !self.installed.contains(&handle)
+    }
+
+    /// The engine holds what is wanted.
+    pub(super) fn ready(&mut self) {
+        self.phase = Phase::Ready;
+        self.installed = HashSet::new();
     }
 
     /// A running audit of the worker has shown a termination.
