@@ -33,7 +33,7 @@ fn a_phone_that_is_gone_is_found_out() {
     stage.register_bob(&[]);
     let called = stage.bob("uas_vanish", &[]);
     // Neither keeps session timers: OPTIONS asks for a sign of life, which Alice's side gives.
-    let calling = stage.alice("uac_hung_up", &["-aa"]);
+    let calling = stage.alice("uac_left", &["-aa"]);
     let record = stage.finish(called, calling);
     let text = record["cause"]["text"].as_str().unwrap();
     assert_eq!(text, "the callee does not answer any more", "{record}");
