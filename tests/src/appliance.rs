@@ -144,6 +144,8 @@ pub struct Script<'a> {
     pub me: &'a str,
     /// User that it asks for.
     pub to: &'a str,
+    /// Address with port that it talks to; `None` for the appliance on the server.
+    pub server: Option<&'a str>,
     /// Whether it reaches the appliance over IPv6, at the server's address towards this client.
     pub ipv6: bool,
     /// What is replaced in the scenario, everywhere: (old, new).
@@ -186,18 +188,18 @@ impl Sipp {
     /// # Errors
     /// What the system says, or why the scenario cannot be made.
     pub fn start(net: &Net, folder: &Path, script: &Script<'_>) -> Result<Self, String> {
-        let Script { client, scenario, me, to, ipv6, options, .. } = *script;
+        let Script { client, scenario, me, to, server, ipv6, options, .. } = *script;
         let file = folder.join(format!("{scenario}-{me}.xml"));
         std::fs::write(&file, script.text()?).map_err(|error| format!("{scenario}: {error}"))?;
         let log = folder.join(format!("{scenario}-{me}.log"));
         let errors = folder.join(format!("{scenario}-{me}.errors"));
-        let (server, own) = if ipv6 {
+        let (ours, own) = if ipv6 {
             (format!("[{}]:5060", Net::server_ip6(client)), Net::client_ip6(client))
         } else {
             (format!("{}:5060", Net::server_ip(1)), Net::client_ip(client))
         };
         let mut command: Command = net.client(client).command("sipp");
-        command.current_dir(folder).arg(server);
+        command.current_dir(folder).arg(server.unwrap_or(&ours));
         command.args(["-nostdin", "-m", "1", "-timeout", "60", "-timeout_error"]);
         command.args(["-i", &own, "-p", &CLIENT_PORT.to_string()]);
         command.args(["-s", to, "-key", "me", me, "-au", me, "-ap", PASSWORD]);

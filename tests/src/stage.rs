@@ -38,16 +38,34 @@ impl Stage {
     /// If the set-up fails though the machine has all.
     #[must_use]
     pub fn set_config(test: &str, programs: &[&str], config: &str) -> Option<Self> {
+        Some(Self::on(Self::hosts(test, programs, 2)?, config))
+    }
+
+    /// A server and `clients` clients for a test that starts more than one appliance; `None`, said
+    /// as skipped, where the machine lacks namespaces or `programs`.
+    ///
+    /// # Panics
+    /// If they cannot be made though the machine has all.
+    #[must_use]
+    pub fn hosts(test: &str, programs: &[&str], clients: usize) -> Option<Net> {
         if let Some(why) = missing(&[&["ip", "ethtool", "sipp"], programs].concat()) {
             skip(test, &why);
             return None;
         }
-        let net = Net::new(2).expect("hosts can be made");
+        Some(Net::new(clients).expect("hosts can be made"))
+    }
+
+    /// Sets it up on the server of these hosts.
+    ///
+    /// # Panics
+    /// If that fails.
+    #[must_use]
+    pub fn on(net: Net, config: &str) -> Self {
         let folder = tempfile::tempdir().expect("a scratch folder");
         let appliance = Appliance::start(&net.server(), folder.path(), config)
             .unwrap_or_else(|error| panic!("{error}"));
         appliance.add_users(&["alice", "bob"]).unwrap_or_else(|error| panic!("{error}"));
-        Some(Self { appliance, net, folder })
+        Self { appliance, net, folder }
     }
 
     /// The scratch folder.
